@@ -1,0 +1,1 @@
+"""The badge ledger: a transparency log for digital badges. Start reading at docs/life-of-an-entry.md."""
