@@ -125,7 +125,7 @@ _COFACTOR_SIGNATURE = bytes.fromhex(
 
 
 def _check_library() -> None:
-    """Raises RuntimeError when libsodium accepts what the log's rule refuses: such a node would fork from the others."""
+    """Raises RuntimeError when libsodium accepts what the rule refuses: such a node would fork from the others."""
     try:
         verify_ed25519(_COFACTOR_KEY, b"cofactor", _COFACTOR_SIGNATURE)
     except SignatureInvalid:
