@@ -230,8 +230,8 @@ def test_a_proof_verifies_for_no_other_chunk_root_count_or_content(lists: int) -
             altered[position] ^= 1 << (number % 8)
             with pytest.raises(ProofInvalid):
                 verify_status(slot, bytes(altered), lists, proof, tree.root)
-        # A right sibling stands for whatever is below it: RFC 6962 roots do not bind the size, so under a size that asks
-        # for the same path the same chunk is proven, and rightly. The count itself is the status_root entry's to state.
+        # A right sibling stands for whatever is below it: RFC 6962 roots do not bind the size, so under a size that
+        # asks for the same path the same chunk is proven, and rightly. The count is the status_root entry's to state.
         same_path = {4} if lists == 3 and number < 2 * LIST_CHUNKS else set()
         for count in {lists - 1, lists + 1, 2 * lists, 4 * lists, 0, 2**32, 2**32 + 1, 2**64 - 1, -1} - same_path:
             with pytest.raises(ProofInvalid):
