@@ -334,7 +334,8 @@ def _decode_status_list(data: bytes) -> StatusList:
     return StatusList(*_unpack(_STATUS_LIST, data, "status_list"))
 
 
-def _decode_submission(data: bytes) -> Submission:
+def decode_submission(data: bytes) -> Submission:
+    """The submission entry of these 175 bytes; its version and type are taken as read. Raises MalformedEntry."""
     entry = Submission(*_unpack(_SUBMISSION, data, "submission"))
     _check_submission(entry)
     return entry
@@ -358,7 +359,7 @@ _DECODERS: dict[int, Callable[[bytes], Entry]] = {
     LOG_PARAMS: _decode_log_params,
     ISSUER_KEY: _decode_issuer_key,
     STATUS_LIST: _decode_status_list,
-    SUBMISSION: _decode_submission,
+    SUBMISSION: decode_submission,
     ISSUE: _decode_issue,
     REVOKE: _decode_status_event,
     SUSPEND: _decode_status_event,

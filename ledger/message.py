@@ -6,8 +6,8 @@
                                     ‖ public key[32]
     "badge-ledger/v1 slots\\n"      ‖ ori ‖ issuer[32] ‖ u64 key ‖ u64 not_after ‖ nonce[16] ‖ u32 count
 
-The first line names the purpose and `ori` (u8 length ‖ origin) the log, so that a signature made for one thing cannot be
-shown for another. The fields are encoded as in their entries. Signs nothing and verifies nothing.
+The first line names the purpose and `ori` (u8 length ‖ origin) the log, so that a signature made for one thing cannot
+be shown for another. The fields are encoded as in their entries. Signs nothing and verifies nothing.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ _SIGNATURE_BYTES = 64
 
 
 def submission_message(origin: str, submission: Submission) -> bytes:
-    """What the issuer's key signs: the submission without the ledger's time and the signature. Raises MalformedEntry."""
+    """What the issuer's key signs: all of the submission but the ledger's time and the signature itself.
+    Raises MalformedEntry."""
     signed = encode(submission)[_ISSUER_FIELDS:-_SIGNATURE_BYTES]
     return b"".join((_SUBMISSION_TAG, encode_origin(origin), signed))
 
