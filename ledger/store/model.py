@@ -12,18 +12,11 @@ This module checks widths and lengths, never hashes: what the bytes mean is the 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
-#: RFC 6962 root of the tree without leaves.
-EMPTY_ROOT = hashlib.sha256(b"").digest()
-HASH_BYTES = 32
-WIDTH = 256
-TILE_BYTES = HASH_BYTES * WIDTH
-#: Level of an entry bundle, beside the hash tiles' levels from 0.
-BUNDLE_LEVEL = -1
+#: The highest level that a tree of fewer than 2^63 leaves reaches.
 MAX_LEVEL = 7
 
 
@@ -89,3 +82,8 @@ class CommitRow(msgspec.Struct, frozen=True):
     time_ms: int
     root: bytes
     submission_offsets: tuple[int, ...]
+
+
+def span(first: int, size: int, level: int) -> range:
+    """Indexes of the tiles of `level` that became full while the tree grew from `first` to `size` entries."""
+    return range(first >> 8 * (level + 1), size >> 8 * (level + 1))

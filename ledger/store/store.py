@@ -1,34 +1,42 @@
-"""SKELETON: final signatures, being filled. The ledger's tables in Postgres behind one class."""
+"""The ledger's tables in Postgres behind one class.
+
+    append.py        the write path             reads.py      tiles, entries, commits, status, lookup
+    publication.py   publisher, listeners       upkeep.py     slots, snapshots, settings
+    session.py       connections, failures      migrate.py    the schema
+
+Every failure is a DatabaseError (nothing changed) or an OutcomeUnknown (a COMMIT's answer was lost), and NotFound where
+a method says so; asyncpg's exceptions never leave. A bad argument of the caller is a ValueError.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
-from ledger.store.model import Commit, CommitRow, Head
-from ledger.tiles import Tile
+from ledger.store.append import LOCK, READ_HEAD, Append, head_from_row
+from ledger.store.migrate import migrate
+from ledger.store.publication import Listener, PublisherSession
+from ledger.store.reads import Reads
+from ledger.store.session import (
+    Sessions,
+    check_server,
+    close_connection,
+    commit,
+    open_connection,
+    reading,
+    roll_back,
+    server_settings,
+)
+from ledger.store.upkeep import Upkeep
+
+_CLOSE_TIMEOUT_S = 10.0
+_MIGRATION_IDLE_MS = 60_000
 
 
-class Append:
-    """An open group commit: the head row is locked. Comes from `Store.append`."""
-
-    head: Head
-
-    async def find_submissions(self, keys: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
-        """Idempotency keys that stand -> (index of the submission entry, event count)."""
-        raise NotImplementedError
-
-    async def find_prefixes(self, prefixes: Sequence[int]) -> list[tuple[int, int]]:
-        """Rows (prefix, leaf index) of the filled part of the lookup index."""
-        raise NotImplementedError
-
-    async def write(self, commit: Commit) -> None:
-        """Once per append. ValueError if the commit's shape is not what its sizes demand (nothing is written)."""
-        raise NotImplementedError
-
-
-class Store:
-    """One per process. Raises DatabaseError (nothing changed) or OutcomeUnknown (a COMMIT's answer was lost)."""
+class Store(Reads, Upkeep):
+    """One per process and database."""
 
     @classmethod
     async def connect(
@@ -41,115 +49,71 @@ class Store:
         command_timeout_s: float = 60.0,
         application_name: str = "badge-ledger",
     ) -> Store:
-        raise NotImplementedError
+        """Check the server, bring the schema up to date and open the pool.
+
+        `idle_in_transaction_timeout_ms`: after that long a stopped process loses its session and so the head's lock.
+        `command_timeout_s`: after that long without an answer a session is given up. Raises DatabaseError.
+        """
+        settings = server_settings(
+            f"{application_name} migration",
+            idle_session_timeout=_MIGRATION_IDLE_MS,  # a stopped process must not keep the migration lock
+            idle_in_transaction_session_timeout=_MIGRATION_IDLE_MS,
+        )
+        connection = await open_connection(dsn, settings)
+        try:
+            await check_server(connection)
+            await migrate(connection)
+        finally:
+            await close_connection(connection)
+        return cls(
+            await Sessions.open(
+                dsn,
+                min_size=min_size,
+                max_size=max_size,
+                idle_in_transaction_timeout_ms=idle_in_transaction_timeout_ms,
+                command_timeout_s=command_timeout_s,
+                application_name=application_name,
+            )
+        )
 
     async def close(self) -> None:
-        raise NotImplementedError
+        """Ends all pooled sessions; those in use have 10 s. Publisher sessions and listeners close themselves."""
+        await self._sessions.close(_CLOSE_TIMEOUT_S)
 
-    async def meta(self) -> dict[str, bytes]:
-        raise NotImplementedError
+    @contextlib.asynccontextmanager
+    async def append(self) -> AsyncIterator[Append]:
+        """An open group commit with the head row locked: COMMIT on a clean exit after write(), else ROLLBACK.
 
-    async def set_meta_if_absent(self, key: str, value: bytes) -> bytes:
-        raise NotImplementedError
-
-    async def database_now_ms(self) -> int:
-        raise NotImplementedError
-
-    async def head(self) -> Head:
-        raise NotImplementedError
-
-    def append(self) -> AbstractAsyncContextManager[Append]:
-        """COMMIT on a clean exit after write(); ROLLBACK otherwise."""
-        raise NotImplementedError
-
-    async def read_tiles(self, tiles: Sequence[Tile]) -> dict[Tile, bytes]:
-        raise NotImplementedError
-
-    async def read_entries(self, start: int, end: int) -> list[bytes]:
-        raise NotImplementedError
-
-    async def read_hashes(self, start: int, end: int) -> list[bytes]:
-        raise NotImplementedError
-
-    async def commit_of(self, index: int) -> CommitRow:
-        raise NotImplementedError
-
-    async def commits(self, after_size: int, limit: int) -> list[CommitRow]:
-        raise NotImplementedError
-
-    async def submission_of(self, index: int) -> int | None:
-        raise NotImplementedError
-
-    async def event_nodes(self, submission_index: int) -> bytes | None:
-        raise NotImplementedError
-
-    async def status_nodes(self, keys: Sequence[tuple[int, int]], version: int) -> dict[tuple[int, int], bytes]:
-        raise NotImplementedError
-
-    async def status_chunks(self, first: int, last: int, version: int) -> dict[int, bytes]:
-        """Chunks first..last, both included; absent from the answer: never written."""
-        raise NotImplementedError
-
-    async def lookup(self, prefixes: Sequence[int]) -> list[tuple[int, int]]:
-        raise NotImplementedError
-
-    async def lookup_filled_to(self) -> int:
-        raise NotImplementedError
-
-    async def fill_lookup(self, rows: Sequence[tuple[int, int]], filled_from: int, filled_to: int) -> bool:
-        raise NotImplementedError
-
-    async def hand_out_slots(self, issuer: bytes, count: int) -> list[tuple[int, int, int]]:
-        raise NotImplementedError
-
-    async def slot_room(self, issuer: bytes) -> int:
-        raise NotImplementedError
-
-    async def close_slot_lists(self) -> int:
-        raise NotImplementedError
-
-    async def save_snapshot(self, size: int, data: bytes) -> None:
-        raise NotImplementedError
-
-    async def load_snapshot(self, max_size: int) -> tuple[int, bytes] | None:
-        raise NotImplementedError
-
-    async def purge_submissions(self, now_ms: int) -> int:
-        raise NotImplementedError
+        Waits for the lock. After OutcomeUnknown (or a cancellation) on exit, read the head to see what stands.
+        """
+        async with self._sessions.session() as connection:
+            try:
+                with reading("locking the head"):
+                    await connection.execute(LOCK)
+                    row = await connection.fetchrow(READ_HEAD)
+                append = Append(connection, head_from_row(row))
+                yield append
+            except BaseException:
+                await roll_back(connection)
+                raise
+            if append.written:
+                await commit(connection, "the commit")
+            else:
+                await roll_back(connection)
 
     def publisher(self, *, idle_session_timeout_ms: int = 15_000) -> PublisherSession:
-        """Not yet connected: acquire() connects."""
-        raise NotImplementedError
+        """A publisher's session, not yet connected: `acquire` connects."""
+        return PublisherSession(self._sessions, idle_session_timeout_ms)
 
     def listen(
-        self, callback: Callable[[str], None], *, pause: Callable[[float], Awaitable[None]] = ...
+        self, callback: Callable[[str], None], *, pause: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> AbstractAsyncContextManager[None]:
-        """While inside: callback("integrated" | "published"), and callback("connected") after each (re)connect."""
-        raise NotImplementedError
+        """While inside, callback("integrated") or ("published") after each commit of anyone, in the loop's thread.
+
+        callback("connected") comes first and after each reconnection: what was notified meanwhile is lost, so reread.
+        `pause` waits between attempts to reconnect. Entering raises DatabaseError if the database cannot be reached.
+        """
+        return Listener(self._sessions, callback, pause).running()
 
 
-class PublisherSession:
-    """One dedicated connection; async context manager (exit closes)."""
-
-    async def acquire(self) -> bool:
-        """Connects if needed; True if this session holds the publisher's lock (idempotent), False if another does."""
-        raise NotImplementedError
-
-    async def ping(self) -> None:
-        """Raises DatabaseError if the session (and with it the lock) is gone; resets the idle timeout."""
-        raise NotImplementedError
-
-    async def mark(self, size: int, root: bytes) -> None:
-        """Same size again is allowed with the same root; DatabaseError if a larger marker stands."""
-        raise NotImplementedError
-
-    async def publish(self, size: int, root: bytes, time_s: int, note: bytes) -> bool:
-        """True if this is now the published head; False if a larger one stands. Same size: note replaced."""
-        raise NotImplementedError
-
-    async def close(self) -> None:
-        """Frees the lock. Never raises."""
-        raise NotImplementedError
-
-
-_ = Mapping
+__all__ = ["Append", "PublisherSession", "Store"]
