@@ -1,0 +1,206 @@
+"""What a badge's document claims: issuer, name, validity, kind of recipient, status entries. The terms' sources:
+
+    VC 2.0, 1.1          issuer (string or object), validFrom | issuanceDate, validUntil | expirationDate,
+                         credentialStatus, credentialSubject
+    Open Badges 3.0      credentialSubject.achievement.name, credentialSubject.identifier[]
+    VC-JWT               iss, nbf, exp, sub; the credential is the payload (VC 2.0) or its `vc` member (VC 1.1)
+    Open Badges 2.0      id, recipient{type, identity, hashed}, badge (an IRI or embedded), issuedOn, expires,
+                         verification | verify {type: hosted | HostedBadge | signed | SignedBadge, url}
+
+Where a claim stands twice (`iss` and issuer, `exp` and validUntil), the issuers must agree and the narrower time
+counts.
+
+What this does not do: check a document against its schema, its contexts, or anything outside it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypedDict
+from urllib.parse import urlsplit
+
+from ledger.badges.dates import parse_date_ms
+from ledger.badges.model import Kind, RecipientKind, StatusEntry
+from ledger.errors import MalformedBadge, MalformedInput
+from ledger.text import parse_decimal
+
+_VC_CONTEXTS = frozenset({"https://www.w3.org/ns/credentials/v2", "https://www.w3.org/2018/credentials/v1"})
+_OB3_TYPES = frozenset({"OpenBadgeCredential", "AchievementCredential"})
+_LIST_TYPES = frozenset({"BitstringStatusListCredential", "StatusList2021Credential"})
+_HOSTED = frozenset({"hosted", "hostedbadge"})
+_SIGNED = frozenset({"signed", "signedbadge"})
+# Printable ASCII without backslash, at-sign or quotes: nothing that two URL parsers take for two hosts.
+_PLAIN_URL = re.compile(r"https?://[!#-&(-?A-\[\]-~]+", re.IGNORECASE)
+
+
+class Fields(TypedDict):
+    """The part of a Badge that its document alone determines."""
+
+    kind: Kind
+    issuer: str | None
+    hosted_at: str | None
+    name: str | None
+    valid_from: int | None
+    valid_until: int | None
+    recipient_kind: RecipientKind | None
+    status: tuple[StatusEntry, ...]
+
+
+def vc_fields(document: dict[str, Any], *, is_jwt: bool) -> Fields | None:
+    """The claims of a verifiable credential, None if the document is none. Raises MalformedBadge."""
+    credential = document
+    if is_jwt and isinstance(document.get("vc"), dict):
+        if _is_credential(document):
+            raise MalformedBadge("the badge's JWT holds two credentials")
+        credential = document["vc"]
+    if not _is_credential(credential):
+        return None
+    types = _strings(credential.get("type"))
+    if types & _LIST_TYPES:
+        raise MalformedBadge("this is a status list, not a badge")
+    kind: Kind
+    if types & _OB3_TYPES:
+        kind = "ob3-jwt" if is_jwt else "ob3-json"
+    elif "ClrCredential" in types:
+        kind = "clr2-jwt" if is_jwt else "clr2-json"
+    else:
+        kind = "vc-jwt" if is_jwt else "vc-json"
+    claims = document if is_jwt else {}
+    subject = _first_object(credential.get("credentialSubject"))
+    if subject is None:
+        raise MalformedBadge("the badge has no credentialSubject")
+    achievement = _first_object(subject.get("achievement")) or {}
+    return Fields(
+        kind=kind,
+        issuer=_vc_issuer(credential, claims),
+        hosted_at=None,
+        name=_vc_name(credential, achievement, is_transcript="ClrCredential" in types),
+        valid_from=max(_times(("validFrom", "issuanceDate"), credential, "nbf", claims), default=None),
+        valid_until=min(_times(("validUntil", "expirationDate"), credential, "exp", claims), default=None),
+        recipient_kind=_vc_recipient(subject, claims),
+        status=_status(credential.get("credentialStatus")),
+    )
+
+
+def ob2_fields(document: dict[str, Any], *, is_jws: bool) -> Fields | None:
+    """The claims of an Open Badges 2.0 assertion, None if the document is none. Raises MalformedBadge."""
+    verification = _first_object(document.get("verification")) or _first_object(document.get("verify"))
+    if "Assertion" not in _strings(document.get("type")) and not (
+        verification is not None and "badge" in document and isinstance(document.get("recipient"), dict)
+    ):
+        return None
+    verification = verification or {}
+    ways = {way.lower() for way in _strings(verification.get("type"))}
+    host = _host(document.get("id")) or _host(verification.get("url"))
+    # Badgr's answer for a revoked badge has no verification member: a document that has an address is hosted there.
+    is_hosted = bool(ways & _HOSTED) or (not ways & _SIGNED and host is not None)
+    badge_class = _first_object(document.get("badge")) or {}
+    issuer = badge_class.get("issuer")
+    return Fields(
+        kind="ob2-signed" if is_jws else "ob2-hosted" if is_hosted else "ob2-json",
+        issuer=_text(issuer.get("id")) if isinstance(issuer, dict) else _text(issuer),
+        hosted_at=host if is_hosted else None,
+        name=_text(badge_class.get("name")),
+        valid_from=parse_date_ms(document.get("issuedOn"), "issuedOn"),
+        valid_until=parse_date_ms(document.get("expires"), "expires"),
+        recipient_kind=_ob2_recipient(document.get("recipient")),
+        status=(),
+    )
+
+
+def _is_credential(document: dict[str, Any]) -> bool:
+    return "VerifiableCredential" in _strings(document.get("type")) or bool(
+        _strings(document.get("@context")) & _VC_CONTEXTS
+    )
+
+
+def _vc_issuer(credential: dict[str, Any], claims: dict[str, Any]) -> str:
+    member = credential.get("issuer")
+    named = member.get("id") if isinstance(member, dict) else member
+    candidates = [value for value in (claims.get("iss"), named) if value is not None]
+    if not candidates or not all(isinstance(value, str) and value for value in candidates):
+        raise MalformedBadge("the badge does not name its issuer")
+    if len(set(candidates)) > 1:
+        raise MalformedBadge("the badge's JWT and the credential in it name two issuers")
+    return str(candidates[0])
+
+
+def _vc_name(credential: dict[str, Any], achievement: dict[str, Any], *, is_transcript: bool) -> str | None:
+    own, achieved = _text(credential.get("name")), _text(achievement.get("name"))
+    # A CLR lists several achievements; the first is not what the whole is called.
+    return own or achieved if is_transcript else achieved or own
+
+
+def _times(names: tuple[str, ...], credential: dict[str, Any], claim: str, claims: dict[str, Any]) -> list[int]:
+    found = [parse_date_ms(credential.get(name), name) for name in names]
+    found.append(parse_date_ms(claims.get(claim), claim))
+    return [time for time in found if time is not None]
+
+
+def _vc_recipient(subject: dict[str, Any], claims: dict[str, Any]) -> RecipientKind | None:
+    identifier = _text(subject.get("id")) or _text(claims.get("sub"))
+    if identifier is not None:
+        scheme = identifier.partition(":")[0].lower()
+        # Whatever is no identifier for machines (mailto:, tel:, a bare address or name) is the identity itself.
+        return "did" if scheme == "did" else "url" if scheme in ("http", "https", "urn") else "plain"
+    return _ob2_recipient(_first_object(subject.get("identifier")))
+
+
+def _ob2_recipient(recipient: Any) -> RecipientKind | None:
+    if not isinstance(recipient, dict):
+        return None
+    return "hashed" if recipient.get("hashed") is True else "plain"
+
+
+def _status(value: Any) -> tuple[StatusEntry, ...]:
+    entries = value if isinstance(value, list) else [] if value is None else [value]
+    status = []
+    for entry in entries:
+        if not isinstance(entry, dict) or "BitstringStatusListEntry" not in _strings(entry.get("type")):
+            continue
+        address, index, purpose = (
+            _text(entry.get("statusListCredential")),
+            _index(entry.get("statusListIndex")),
+            _text(entry.get("statusPurpose")),
+        )
+        # Passing over an entry that cannot be read would be passing over a revocation.
+        if address is None or index is None or purpose is None:
+            raise MalformedBadge("the badge has a status list entry that cannot be read")
+        status.append(StatusEntry(address, index, purpose))
+    return tuple(status)
+
+
+def _index(value: Any) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if value >= 0 else None
+    if not isinstance(value, str):
+        return None
+    try:
+        return parse_decimal(value)
+    except MalformedInput:
+        return None
+
+
+def _host(value: Any) -> str | None:
+    if not isinstance(value, str) or _PLAIN_URL.fullmatch(value) is None:
+        return None
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        return None
+    return None if not parts.hostname else parts.hostname if port is None else f"{parts.hostname}:{port}"
+
+
+def _strings(value: Any) -> set[str]:
+    return {item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)}
+
+
+def _first_object(value: Any) -> dict[str, Any] | None:
+    if isinstance(value, list):
+        value = next((item for item in value if isinstance(item, dict)), None)
+    return value if isinstance(value, dict) else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None

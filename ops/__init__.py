@@ -1,0 +1,1 @@
+"""Scripts, deployment and benchmarks. Nothing in ledger/ or api/ imports from here."""
