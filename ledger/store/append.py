@@ -19,9 +19,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ledger.errors import DatabaseError
+from ledger.merkle import HASH_BYTES
 from ledger.store.model import MAX_LEVEL, Commit, Head, span
 from ledger.store.session import CHANNEL, Connection, reading
-from ledger.tiles import ENTRIES_LEVEL, HASH_BYTES, TILE_BYTES, TILE_WIDTH, partial_width
+from ledger.tiles import ENTRIES_LEVEL, TILE_BYTES, TILE_WIDTH, partial_width
 
 LOCK = "BEGIN; SELECT FROM head FOR UPDATE"
 

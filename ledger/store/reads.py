@@ -16,10 +16,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from ledger.errors import DatabaseError, NotFound
+from ledger.merkle import HASH_BYTES
 from ledger.store.append import FIND_PREFIXES, READ_HEAD, head_from_row
 from ledger.store.model import CommitRow, Head
 from ledger.store.session import Part
-from ledger.tiles import ENTRIES_LEVEL, HASH_BYTES, TILE_WIDTH, Tile
+from ledger.tiles import ENTRIES_LEVEL, TILE_WIDTH, Tile
 
 # $1, $2: levels and indexes of the wanted tiles; $3: bytes wanted of each (a prefix of an uncompressed external value
 # is read without the rest); $4: from which entry on tails are wanted, null if none; $5, $6: their columns.

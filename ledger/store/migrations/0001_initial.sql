@@ -10,7 +10,7 @@ CREATE TABLE meta (
 -- One row, locked by each append: small and without indexed columns that change, so that every update is HOT and
 -- stays in its page.
 CREATE TABLE head (
-    only    boolean PRIMARY KEY DEFAULT true CHECK (only),
+    single boolean PRIMARY KEY DEFAULT true CHECK (single),
     size    bigint NOT NULL CHECK (size >= 0),
     root    bytea NOT NULL CHECK (octet_length(root) = 32),
     time_ms bigint NOT NULL
@@ -18,7 +18,7 @@ CREATE TABLE head (
 
 -- The publisher's row, apart from `head` so that publishing never waits for an append nor holds one up.
 CREATE TABLE published (
-    only        boolean PRIMARY KEY DEFAULT true CHECK (only),
+    single boolean PRIMARY KEY DEFAULT true CHECK (single),
     size        bigint NOT NULL CHECK (size >= 0),
     root        bytea NOT NULL CHECK (octet_length(root) = 32),
     time_s      bigint NOT NULL,
@@ -102,7 +102,7 @@ CREATE TABLE lookup (
     PRIMARY KEY (prefix, leaf_index)
 );
 CREATE TABLE lookup_state (
-    only      boolean PRIMARY KEY DEFAULT true CHECK (only),
+    single boolean PRIMARY KEY DEFAULT true CHECK (single),
     filled_to bigint NOT NULL
 );
 INSERT INTO lookup_state (filled_to) VALUES (0);
