@@ -1,0 +1,337 @@
+"""The HTTP client of a ledger: what issuers, the command line and mirrors ask of one. Over aiohttp.
+
+    async with LedgerClient("https://ledger.example/") as client:
+        info = await client.log_info()
+        answer = await client.submit(encode_body(block), not_after_ms=block.submission.not_after)
+
+A submission is safe to repeat as long as its bytes are the same: the ledger finds it by their hash before it checks
+anything else, and gives the first answer again. So `submit` repeats exactly the bytes it was given whenever the outcome
+is open (503 pending, overloaded, stopping or outcome-unknown; a connection that broke) until the submission's own
+`not_after` or the caller's patience ends. It never signs and never builds a second submission.
+
+What this module does not do: verify. What it returns is what the server said, its form checked; receipts and
+checkpoints are for `ledger.receipt` and `ledger.policy` to prove.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
+from typing import Any, Final, Literal, Self, TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+
+from ledger.answers import (
+    InclusionAnswer,
+    IssuerDocument,
+    IssuersAnswer,
+    LogInfo,
+    ReceiptsAnswer,
+    SlotDocument,
+    SlotsAnswer,
+    SubmissionAnswer,
+    error_of_problem,
+)
+from ledger.clock import Clock, SystemClock
+from ledger.errors import InputError, MalformedInput, NotFound, OperationError, OutcomeUnknown, Unavailable
+from ledger.merkle import HASH_BYTES
+from ledger.text import format_base64
+from ledger.tiles import ENTRIES_LEVEL, TILE_WIDTH, Tile, bundles_for_range, decode_bundle, tile_path
+
+BLOCK_TYPE: Final = "application/vnd.badge-ledger.submission"
+PACKED_TYPE: Final = "application/vnd.badge-ledger.receipt"
+MAX_ANSWER_BYTES: Final = 64 << 20
+
+Profile = Literal["short", "full"]
+#: Told of each repetition: why, and the seconds until it.
+OnRetry = Callable[[Unavailable, float], None]
+
+_T = TypeVar("_T")
+_FIRST_PAUSE_S = 0.25
+_LONGEST_PAUSE_S = 15.0
+_READ_PATIENCE_S = 30.0
+
+
+class Unreachable(Unavailable):
+    """No connection came about, so nothing was sent. Known to this process only, never an answer of a ledger."""
+
+
+class LedgerClient:
+    """One ledger, by the URL that its tiles stand under. An async context manager.
+
+    `token` is the operator's, for registering issuers. `timeout_s` bounds one request, not its repetitions.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Clock | None = None,
+        token: str | None = None,
+        timeout_s: float = 60.0,
+        connections: int = 16,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise MalformedInput(f"not the URL of a ledger (http://HOST[:PORT]/ or https://...): {url[:200]!r}")
+        self.url = url.rstrip("/") + "/"
+        self.clock = clock or SystemClock()
+        self._token = token
+        self._timeout_s = timeout_s
+        self._connections = connections
+        self._use_proxies = not _is_loopback(parts.hostname)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._connections),
+            timeout=aiohttp.ClientTimeout(total=self._timeout_s),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": "badge-ledger-client"},
+            trust_env=self._use_proxies,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    # The log ------------------------------------------------------------------------------------------------------
+
+    async def log_info(self) -> LogInfo:
+        """Origin, verifier keys, newest head, limits."""
+        return await self._get_as(LogInfo, "v1/log")
+
+    async def checkpoint(self) -> bytes:
+        """The published checkpoint, a signed note."""
+        return await self._read("checkpoint")
+
+    async def tile(self, tile: Tile) -> bytes:
+        """A hash tile or bundle. A partial one that the server no longer has is cut out of the full one."""
+        try:
+            data = await self._read(tile_path(tile))
+        except NotFound:
+            if tile.width == TILE_WIDTH:
+                raise
+            return _cut(await self._read(tile_path(Tile(tile.level, tile.index))), tile)
+        if tile.level != ENTRIES_LEVEL and len(data) != tile.width * HASH_BYTES:
+            raise OperationError(f"{tile_path(tile)} has {len(data)} bytes, not {tile.width * HASH_BYTES}")
+        return data
+
+    async def bundles(self, start: int, end: int, size: int) -> AsyncIterator[tuple[int, list[bytes]]]:
+        """Entries [start, end) of the log of `size`, bundle by bundle: (index of the first, entries). Reads ahead by
+        a few bundles, so that a walk is not one round trip after the other."""
+        tiles = bundles_for_range(start, end, size)
+        ahead: list[asyncio.Task[bytes]] = []
+        try:
+            for position, tile in enumerate(tiles):
+                while len(ahead) < 8 and position + len(ahead) < len(tiles):
+                    ahead.append(asyncio.create_task(self.tile(tiles[position + len(ahead)])))
+                entries = decode_bundle(await ahead.pop(0), tile.width)
+                first = tile.index * TILE_WIDTH
+                low, high = max(start - first, 0), min(end - first, tile.width)
+                yield first + low, entries[low:high]
+        finally:
+            for task in ahead:
+                task.cancel()
+            await asyncio.gather(*ahead, return_exceptions=True)
+
+    async def inclusion(self, index: int, tree_size: int) -> InclusionAnswer:
+        """The inclusion proof of one leaf in the tree of `tree_size` leaves."""
+        return await self._get_as(InclusionAnswer, f"v1/log/inclusion?index={index}&tree_size={tree_size}")
+
+    # Receipts and slots -------------------------------------------------------------------------------------------
+
+    async def receipts(self, commitment: bytes, profile: Profile = "full") -> list[bytes]:
+        """The JSON receipts of a commitment, one a slot, the slot issued first first. Raises NotFound."""
+        answer = await self._get_as(ReceiptsAnswer, f"v1/badges/{commitment.hex()}?profile={profile}&signatures=all")
+        return [bytes(receipt) for receipt in answer.receipts]
+
+    async def receipt_at(self, index: int, profile: Profile = "full") -> bytes:
+        """The receipt of the issue entry at this log index, as of the published head. Raises NotFound."""
+        return await self._read(f"v1/receipts/{index}?profile={profile}&signatures=all")
+
+    async def slot(self, slot: int) -> SlotDocument:
+        """State of a slot as of the published head."""
+        return await self._get_as(SlotDocument, f"v1/slots/{slot}")
+
+    async def reserve_slots(
+        self, issuer: bytes, *, key: int, not_after_ms: int, nonce: bytes, count: int, signature: bytes
+    ) -> list[int]:
+        """At most `count` unused slots in the issuer's own lists. Not repeated when the answer is lost: the ledger
+        refuses the same nonce, and slots that nobody uses cost nothing, so the caller signs another request."""
+        body = {
+            "key": key,
+            "not_after": not_after_ms,
+            "nonce": nonce.hex(),
+            "count": count,
+            "signature": format_base64(signature),
+        }
+        answer = await self._post_json(f"v1/issuers/{issuer.hex()}/slots", body)
+        return _decode(answer, SlotsAnswer, "slots").slots
+
+    # Submissions --------------------------------------------------------------------------------------------------
+
+    async def submit(
+        self,
+        body: bytes,
+        *,
+        not_after_ms: int,
+        receipts: Profile | None = None,
+        patience_s: float = 300.0,
+        on_retry: OnRetry | None = None,
+    ) -> SubmissionAnswer:
+        """Send a bulk body ("BLS1") until the ledger answers for good; at most `patience_s` seconds of repeating.
+
+        Raises RuleViolation and the other refusals at once; Unavailable (and its kinds) when time is up, and then the
+        submission may or may not be in the log: send the same bytes again, later or from another process.
+        """
+        path = "v1/submissions" + (f"?receipts={receipts}" if receipts else "")
+
+        async def send() -> bytes:
+            return await self._request("POST", path, body, {"Content-Type": BLOCK_TYPE})
+
+        answer = await self._repeat(send, not_after_ms=not_after_ms, patience_s=patience_s, on_retry=on_retry)
+        return _decode(answer, SubmissionAnswer, "the answer to a submission")
+
+    # Issuers ------------------------------------------------------------------------------------------------------
+
+    async def issuers(self, after: str | None = None, limit: int = 100) -> IssuersAnswer:
+        """A page of at most `limit` issuers in order of registration, behind the issuer `after` (hexadecimal id)."""
+        return await self._get_as(IssuersAnswer, f"v1/issuers?limit={limit}" + (f"&after={after}" if after else ""))
+
+    async def issuer(self, issuer: bytes) -> IssuerDocument:
+        """An issuer and its keys. Raises NotFound."""
+        return await self._get_as(IssuerDocument, f"v1/issuers/{issuer.hex()}")
+
+    async def register_issuer(
+        self, identifier: str, public_key: bytes, roles: int, possession_sig: bytes, evidence: bytes | None = None
+    ) -> IssuerDocument:
+        """Register an issuer with its first key; needs the operator's token. `evidence` (32 bytes) only if vouched."""
+        body: dict[str, Any] = {
+            "identifier": identifier,
+            "public_key": public_key.hex(),
+            "roles": roles,
+            "possession_sig": format_base64(possession_sig),
+        }
+        if evidence is not None:
+            body["evidence"] = evidence.hex()
+        return _decode(await self._post_json("v1/issuers", body, authorize=True), IssuerDocument, "an issuer")
+
+    async def change_key(self, issuer: bytes, change: dict[str, Any]) -> IssuerDocument:
+        """Add or retire a key; `change` as `POST /v1/issuers/{id}/keys` takes it."""
+        answer = await self._post_json(f"v1/issuers/{issuer.hex()}/keys", change)
+        return _decode(answer, IssuerDocument, "an issuer")
+
+    # Requests -----------------------------------------------------------------------------------------------------
+
+    async def _get_as(self, kind: type[_T], path: str) -> _T:
+        return _decode(await self._read(path), kind, path.partition("?")[0])
+
+    async def _read(self, path: str) -> bytes:
+        async def get() -> bytes:
+            return await self._request("GET", path)
+
+        return await self._repeat(get, not_after_ms=None, patience_s=_READ_PATIENCE_S, on_retry=None)
+
+    async def _post_json(self, path: str, body: object, *, authorize: bool = False) -> bytes:
+        headers = {"Content-Type": "application/json"}
+        if authorize:
+            if not self._token:
+                raise InputError("this needs the operator's token: --token, --token-file or --data")
+            headers["Authorization"] = f"Bearer {self._token}"
+        return await self._request("POST", path, msgspec.json.encode(body), headers)
+
+    async def _repeat(
+        self,
+        send: Callable[[], Awaitable[bytes]],
+        *,
+        not_after_ms: int | None,
+        patience_s: float,
+        on_retry: OnRetry | None,
+    ) -> bytes:
+        end = self.clock.monotonic() + patience_s
+        reached = False
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                return await send()
+            except Unavailable as error:
+                # A ledger that never answered is a wrong address more often than one that restarts.
+                reached = reached or not isinstance(error, Unreachable)
+                wait_s = min(error.retry_after_s or pause_s, _LONGEST_PAUSE_S)
+                late = not_after_ms is not None and self.clock.now_ms() + wait_s * 1000 > not_after_ms
+                if not reached or late or self.clock.monotonic() + wait_s > end:
+                    raise
+                if on_retry is not None:
+                    on_retry(error, wait_s)
+            await self.clock.sleep(wait_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _request(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> bytes:
+        if self._session is None:
+            raise RuntimeError("the client is used outside `async with`")
+        try:
+            # A redirect would carry a token or a signed body to another host: only reads follow them.
+            async with self._session.request(
+                method, self.url + path, data=body, headers=headers, allow_redirects=method == "GET"
+            ) as response:
+                answer = await _bounded(response)
+                if response.status in (200, 201):
+                    return answer
+                raise error_of_problem(response.status, answer, response.headers.get("Retry-After"))
+        except aiohttp.ClientConnectorError as error:
+            raise Unreachable(f"cannot reach {self.url}: {_reason(error)}") from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise OutcomeUnknown(f"the connection to {self.url} broke: {_reason(error)}") from error
+
+
+async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+    data = bytearray()
+    async for chunk in response.content.iter_any():
+        data += chunk
+        if len(data) > MAX_ANSWER_BYTES:
+            raise OperationError(f"the answer of {response.url} is longer than {MAX_ANSWER_BYTES} bytes")
+    return bytes(data)
+
+
+def _decode(data: bytes, kind: type[_T], what: str) -> _T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.MsgspecError as error:
+        raise OperationError(f"the server's answer is not {what} of a ledger: {error}") from error
+
+
+def _cut(data: bytes, tile: Tile) -> bytes:
+    """The first `tile.width` hashes or entries of a full tile or bundle."""
+    if tile.level != ENTRIES_LEVEL:
+        return data[: tile.width * HASH_BYTES]
+    end = 0
+    for _ in range(tile.width):
+        end += 2 + int.from_bytes(data[end : end + 2], "big")
+    return data[:end]
+
+
+def _reason(error: BaseException) -> str:
+    """The operating system's words rather than the library's."""
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.strerror:
+        return error.os_error.strerror.lower()
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return str(error) or type(error).__name__
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
