@@ -1,0 +1,120 @@
+"""A snapshot of `replay`'s state, so that a start need not read the log from its first entry.
+
+    "BLSN" || u8 version = 1 || msgpack of `Snapshot`
+
+The bytes are a function of the log and of nothing else: two nodes that read the same entries write the same snapshot,
+in however many steps they read them. A snapshot is one's own record, not a proof: it is not signed, and reading it
+checks that it adds up, not that it is true. Another version is refused and the log read again instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from ledger.entry import IssuerKey, decode, issuer_id
+from ledger.errors import LedgerError, MalformedInput
+from ledger.replay_state import IssuerState, KeyState
+
+SNAPSHOT_MAGIC = b"BLSN"
+SNAPSHOT_VERSION = 1
+
+
+class KeyRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A key in a snapshot: all else is in the entry."""
+
+    index: int
+    live: bool
+    entry: bytes
+
+
+class IssuerRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """An issuer in a snapshot, its keys in the order of the log."""
+
+    last_leaf: bytes
+    keys: list[KeyRow]
+
+
+class Snapshot(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The whole state. `owners` has for each list the position of its issuer in `issuers`."""
+
+    size: int
+    time: int
+    origin: str
+    previous_root_index: int
+    sealed: bool
+    issued: int
+    revoked: int
+    suspended: int
+    issuers: list[IssuerRow]
+    owners: list[int]
+    bits: list[tuple[int, list[int], bytes]]
+    chunks: dict[int, bytes]
+    status_root: bytes
+    nonces: list[tuple[bytes, int]]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Snapshot)
+
+
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """ "BLSN" || u8 version || msgpack."""
+    return SNAPSHOT_MAGIC + bytes([SNAPSHOT_VERSION]) + _encoder.encode(snapshot)
+
+
+def decode_snapshot(data: bytes) -> Snapshot:
+    """Raises MalformedInput for what is no snapshot or one of another version."""
+    if data[:4] != SNAPSHOT_MAGIC:
+        raise MalformedInput("this is no snapshot")
+    if data[4:5] != bytes([SNAPSHOT_VERSION]):
+        raise MalformedInput(f"a snapshot of version {data[4:5].hex() or 'none'}; this code reads {SNAPSHOT_VERSION}")
+    try:
+        return _decoder.decode(data[5:])
+    except msgspec.DecodeError as error:
+        raise MalformedInput(f"the snapshot cannot be read: {error}") from error
+
+
+def issuer_rows(issuers: Mapping[bytes, IssuerState]) -> list[IssuerRow]:
+    """The issuers as rows, in the order of first keys."""
+    return [
+        IssuerRow(issuer.last_leaf, [KeyRow(key.index, key.live, key.entry) for key in issuer.keys.values()])
+        for issuer in issuers.values()
+    ]
+
+
+def read_issuers(rows: list[IssuerRow], owners: list[int]) -> dict[bytes, IssuerState]:
+    """The issuers of `issuer_rows`, with their lists. Raises MalformedInput."""
+    lists: list[list[int]] = [[] for _ in rows]
+    try:
+        for number, owner in enumerate(owners):
+            lists[owner].append(number)
+        issuers = [_read_issuer(row, tuple(own)) for row, own in zip(rows, lists, strict=True)]
+    except (LedgerError, LookupError) as error:
+        raise MalformedInput(f"the issuers of the snapshot do not add up: {error}") from error
+    return {issuer.issuer: issuer for issuer in issuers}
+
+
+def _read_issuer(row: IssuerRow, lists: tuple[int, ...]) -> IssuerState:
+    keys: dict[int, KeyState] = {}
+    for key in row.keys:
+        entry = decode(key.entry)
+        if not isinstance(entry, IssuerKey):
+            raise MalformedInput(f"entry {key.index} is no issuer_key")
+        parent = keys[entry.signer] if keys else None
+        keys[key.index] = KeyState(
+            index=key.index,
+            issuer=issuer_id(entry.identifier),
+            roles=entry.roles,
+            public_key=entry.public_key,
+            live=key.live,
+            binding=parent.binding if parent else entry.binding,
+            time=entry.time,
+            entry=key.entry,
+            parent=parent,
+        )
+    first = decode(row.keys[0].entry)
+    assert isinstance(first, IssuerKey)  # noqa: S101 - seen above
+    added = {key.public_key: key.index for key in keys.values()}
+    return IssuerState(issuer_id(first.identifier), first.identifier, row.last_leaf, keys, added, lists)
