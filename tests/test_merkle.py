@@ -334,6 +334,7 @@ def test_consistency_without_a_proof() -> None:
         for bad in ((0, n, empty, root, [OTHER]), (n, n, root, root, [OTHER]), (0, n, OTHER, root, [])):
             must_refuse(merkle.verify_consistency, *bad)
         must_refuse(merkle.verify_consistency, n, n, OTHER, root, [])
+        must_refuse(merkle.verify_consistency, n, n, root, OTHER, [])
     must_refuse(merkle.verify_consistency, 0, 0, OTHER, OTHER, [])
     must_refuse(merkle.verify_consistency, 3, 5, mth(0, 3), mth(0, 5), [])
     for first, second in ((-1, 3), (4, 3), (1, 2**63)):
