@@ -17,7 +17,7 @@ from typing import Any
 
 from ledger.errors import DatabaseError, NotFound
 from ledger.merkle import HASH_BYTES
-from ledger.store.append import FIND_PREFIXES, READ_HEAD, head_from_row
+from ledger.store.append import FIND_PREFIXES, FIND_SUBMISSIONS, READ_HEAD, head_from_row
 from ledger.store.model import CommitRow, Head
 from ledger.store.session import Part
 from ledger.tiles import ENTRIES_LEVEL, TILE_WIDTH, Tile
@@ -239,6 +239,11 @@ class Reads(Part):
         """Rows (prefix, leaf index), ascending, of the filled part of the index."""
         rows = await self._sessions.fetch("looking up commitments", FIND_PREFIXES, prefixes)
         return [(row[0], row[1]) for row in rows]
+
+    async def find_submissions(self, keys: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
+        """Those idempotency keys that stand -> (index of the submission entry, event count); without the head's lock."""
+        rows = await self._sessions.fetch("looking up submissions", FIND_SUBMISSIONS, keys)
+        return {row[0]: (row[1], row[2]) for row in rows}
 
     async def lookup_filled_to(self) -> int:
         """Log size up to which the lookup index is complete."""

@@ -1,0 +1,52 @@
+"""The aiohttp application of one node."""
+
+from __future__ import annotations
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from api.context import CONTEXT, Context, ServiceLimits
+from api.metrics import Metrics
+from api.openapi import build_openapi
+from api.problems import Handler, problems
+from api.routes import ROUTES
+from ledger.issuers import Fetch, Issuers
+from ledger.node import Node
+
+
+def create_app(
+    node: Node, *, operator_token: str, fetch: Fetch | None = None, limits: ServiceLimits | None = None
+) -> web.Application:
+    """The application; the caller starts and stops the node."""
+    limits = limits or ServiceLimits()
+    context = Context(node, Issuers(node, fetch), limits, operator_token, Metrics())
+    app = web.Application(middlewares=[_counted(context), problems], client_max_size=64 * 1024 * 1024)
+    app[CONTEXT] = context
+    for route in ROUTES:
+        path = route.path.replace("/tile/{path}", "/tile/{path:.+}")
+        app.router.add_route(route.method, path, route.handler)
+    document = msgspec.json.encode(build_openapi())
+
+    async def get_openapi(_: web.Request) -> web.Response:
+        return web.Response(body=document, content_type="application/json")
+
+    app.router.add_get("/openapi.json", get_openapi)
+
+    async def close(_: web.Application) -> None:
+        context.close()
+
+    app.on_cleanup.append(close)
+    return app
+
+
+def _counted(context: Context) -> Middleware:
+    @web.middleware
+    async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await handler(request)
+        resource = request.match_info.route.resource
+        route = resource.canonical if resource is not None else "unknown"
+        context.metrics.requests.labels(route, str(response.status)).inc()
+        return response
+
+    return counted

@@ -1,0 +1,185 @@
+"""What the handlers of one service share, and how they read requests and write answers."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from api.metrics import Metrics
+from ledger.block import MAX_BODY_BYTES, Block
+from ledger.errors import LedgerError, MalformedBody, MalformedInput, Overloaded, TooLarge, UnsupportedMedia
+from ledger.issuers import Issuers
+from ledger.node import Node
+from ledger.publication import PublishedHead
+from ledger.text import parse_decimal
+
+JSON = "application/json"
+#: A JSON event takes some 130 bytes; the limit leaves room for white space.
+MAX_JSON_BYTES = 24 * 1024 * 1024
+MAX_SMALL_BODY_BYTES = 64 * 1024
+
+T = TypeVar("T")
+
+
+class ServiceLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of the HTTP service."""
+
+    max_events: int = 100_000
+    max_concurrent_submissions: int = 2_000
+    max_inflight_bytes: int = 256 * 1024 * 1024
+    max_inline_receipts: int = 1_000
+    max_entries_page: int = 1_000
+    max_receipts_per_badge: int = 100
+    max_body_bytes: int = MAX_BODY_BYTES
+
+
+class Context:
+    """One per service. `checker` verifies signatures in threads: pynacl releases the interpreter lock."""
+
+    def __init__(
+        self, node: Node, issuers: Issuers, limits: ServiceLimits, operator_token: str, metrics: Metrics
+    ) -> None:
+        self.node = node
+        self.issuers = issuers
+        self.limits = limits
+        self.operator_token = operator_token
+        self.metrics = metrics
+        self.threads = ThreadPoolExecutor(2, thread_name_prefix="check")
+        self.checker = SignatureChecker(self.threads, node.options.origin)
+        self.inflight = 0
+        self.inflight_bytes = 0
+        self.note_json: tuple[bytes, str] = (b"", "")
+
+    def close(self) -> None:
+        """End the threads."""
+        self.threads.shutdown(wait=False, cancel_futures=True)
+
+    def admit(self, size: int) -> None:
+        """Raise Overloaded if one more submission of `size` body bytes is too much just now."""
+        if self.inflight >= self.limits.max_concurrent_submissions:
+            raise Overloaded("too many submissions at once; nothing changed", retry_after_s=1)
+        if self.inflight and self.inflight_bytes + size > self.limits.max_inflight_bytes:
+            raise Overloaded("too many bytes of submissions at once; nothing changed", retry_after_s=1)
+
+    def checkpoint_text(self, head: PublishedHead) -> str:
+        """The head's signed note as text."""
+        if self.note_json[0] != head.note:
+            self.note_json = (head.note, head.note.decode())
+        return self.note_json[1]
+
+
+CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)
+
+
+class SignatureChecker:
+    """Verifies signatures in batches: what arrives while a batch is in a thread makes the next one."""
+
+    def __init__(self, threads: ThreadPoolExecutor, origin: str, *, batch: int = 64, lanes: int = 2) -> None:
+        self._threads = threads
+        self._origin = origin
+        self._batch = batch
+        self._free = lanes
+        self._queue: list[tuple[Block, bytes, asyncio.Future[None]]] = []
+
+    async def check(self, block: Block, public_key: bytes) -> None:
+        """Raises RuleViolation (signature)."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append((block, public_key, future))
+        if self._free:
+            self._free -= 1
+            # One turn of the loop later, so that requests read in the same turn share a batch.
+            asyncio.get_running_loop().call_soon(self._start)
+        await future
+
+    def _start(self) -> None:
+        if not self._queue:
+            self._free += 1
+            return
+        batch, self._queue = self._queue[: self._batch], self._queue[self._batch :]
+        work = asyncio.get_running_loop().run_in_executor(self._threads, self._verify, batch)
+        work.add_done_callback(lambda done: self._finish(batch, done.result()))
+
+    def _verify(self, batch: list[tuple[Block, bytes, asyncio.Future[None]]]) -> list[LedgerError | None]:
+        answers: list[LedgerError | None] = []
+        for block, public_key, _ in batch:
+            try:
+                block.verify_signature(self._origin, public_key)
+                answers.append(None)
+            except LedgerError as error:
+                answers.append(error)
+        return answers
+
+    def _finish(
+        self, batch: list[tuple[Block, bytes, asyncio.Future[None]]], answers: list[LedgerError | None]
+    ) -> None:
+        for (_, _, future), error in zip(batch, answers, strict=True):
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+        self._start()
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def answer(body: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """A JSON answer that nobody caches unless `headers` say so."""
+    return web.Response(
+        body=_encoder.encode(body),
+        status=status,
+        content_type=JSON,
+        headers={"Cache-Control": "no-store", **(headers or {})},
+    )
+
+
+async def read_json(request: web.Request, kind: type[T], max_bytes: int = MAX_SMALL_BODY_BYTES) -> T:
+    """The body as `kind`. Raises UnsupportedMedia, TooLarge, MalformedBody."""
+    if request.content_type != JSON:
+        raise UnsupportedMedia(f"this resource takes {JSON}, not {request.content_type}")
+    body = await read_body(request, max_bytes)
+    return decode_json(body, kind)
+
+
+def decode_json(body: bytes, kind: type[T]) -> T:
+    """Raises MalformedBody in one sentence, which names the place."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise MalformedBody(f"the body is not what this resource takes: {error}") from None
+
+
+async def read_body(request: web.Request, max_bytes: int) -> bytes:
+    """The body, at most `max_bytes`. Raises TooLarge."""
+    if (request.content_length or 0) > max_bytes:
+        raise TooLarge(f"the body has {request.content_length} bytes, more than {max_bytes}", limit=max_bytes)
+    body = await request.read()
+    if len(body) > max_bytes:
+        raise TooLarge(f"the body has more than {max_bytes} bytes", limit=max_bytes)
+    return body
+
+
+def query_int(request: web.Request, name: str, *, default: int | None = None, max_value: int = 2**63 - 1) -> int:
+    """A decimal query parameter. Raises MalformedInput."""
+    values = request.query.getall(name, [])
+    if len(values) > 1:
+        raise MalformedInput(f"the parameter {name} stands twice")
+    if not values:
+        if default is None:
+            raise MalformedInput(f"the parameter {name} is missing")
+        return default
+    return parse_decimal(values[0], what=name, max_value=max_value)
+
+
+def query_choice(request: web.Request, name: str, choices: tuple[str, ...], default: str) -> str:
+    """A query parameter with few values. Raises MalformedInput."""
+    value = request.query.get(name, default)
+    if value not in choices:
+        raise MalformedInput(f"{name} is one of {', '.join(choices)}")
+    return value

@@ -1,0 +1,193 @@
+"""`badge-ledger serve`: one process, from an empty directory to a running ledger.
+
+DATA/postgres/          the embedded PostgreSQL, when no database URL is given
+DATA/guard.db           the guard; keep it on another disk than the database where there is one
+DATA/keys/log.key       the log's Ed25519 note key          (made at the first start, mode 0600)
+DATA/keys/log-pq.key    the log's ML-DSA-44 cosignature key (made at the first start, mode 0600)
+DATA/operator.token     the operator's token                (made at the first start, mode 0600)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import structlog
+import uvloop
+from aiohttp import web
+
+from api.app import create_app
+from api.fetch import DocumentFetcher
+from ledger import faults
+from ledger.clock import Clock, SystemClock
+from ledger.errors import KeyFileError, MalformedInput, OperationError
+from ledger.guard import SqliteGuard
+from ledger.keyfile import load_log_key, load_log_mldsa44_key, save_log_key
+from ledger.node import Node, NodeOptions
+from ledger.publisher import HeadSigner
+from ledger.signing import Ed25519Key, MLDSA44Key
+from ledger.store import EmbeddedPostgres, Store
+from ledger.text import parse_decimal
+
+DEFAULT_ORIGIN = "localhost/badge-ledger"
+
+
+class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What `serve` takes."""
+
+    data: Path
+    listen: str = "127.0.0.1:8080"
+    origin: str | None = None
+    database_url: str | None = None
+    guard: Path | None = None
+    fetch_documents: bool = True
+    allow_private_fetch: bool = False
+    publish_interval_s: float = 0.005
+    heartbeat_s: float = 300.0
+    answer_timeout_s: float = 20.0
+    fault: str = ""
+
+
+class Started(msgspec.Struct, frozen=True):
+    """Where a started service is."""
+
+    url: str
+    origin: str
+    verifier_keys: tuple[str, str]
+    operator_token_file: Path
+
+
+def run(options: ServeOptions, *, ready: Callable[[Started], None] = lambda _: None) -> None:
+    """Serve until SIGTERM or SIGINT. Raises LedgerError for what the operator must mend."""
+    configure_logs()
+    faults.install(options.fault)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(options, ready))
+
+
+def configure_logs() -> None:
+    """One event a line on standard error: JSON, or for people on a terminal."""
+    processors: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if sys.stderr.isatty():
+        processors.append(structlog.dev.ConsoleRenderer())
+    else:
+        processors += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    structlog.configure(processors=processors, logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+
+
+async def _serve(options: ServeOptions, ready: Callable[[Started], None]) -> None:
+    log = structlog.get_logger("serve")
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    host, port = parse_listen(options.listen)
+    async with contextlib.AsyncExitStack() as stack:
+        clock = SystemClock()
+        node, token_file = await open_node(options, clock, stack)
+        await node.start()
+        stack.push_async_callback(node.stop)
+        fetch = DocumentFetcher(allow_private=options.allow_private_fetch) if options.fetch_documents else None
+        app = create_app(node, operator_token=token_file.read_text().strip(), fetch=fetch)
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=10, keepalive_timeout=75)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        site = web.TCPSite(runner, host, port, backlog=1024, reuse_address=True)
+        try:
+            await site.start()
+        except OSError as error:
+            raise OperationError(f"cannot listen on {options.listen}: {error.strerror}") from error
+        bound = runner.addresses[0]
+        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+        started = Started(
+            url=f"http://{shown}:{bound[1]}",
+            origin=node.options.origin,
+            verifier_keys=node.verifier_keys,
+            operator_token_file=token_file,
+        )
+        await node.published()
+        log.info("serve.ready", url=started.url, origin=started.origin, verifier_key=started.verifier_keys[0])
+        ready(started)
+        await stop.wait()
+        log.info("serve.stopping")
+
+
+async def open_node(options: ServeOptions, clock: Clock, stack: contextlib.AsyncExitStack) -> tuple[Node, Path]:
+    """Everything a node needs, opened onto `stack`; the node itself is not started."""
+    make_private_directory(options.data)
+    make_private_directory(options.data / "keys")
+    database_url = options.database_url
+    if database_url is None:
+        embedded = EmbeddedPostgres(options.data / "postgres")
+        database_url = await embedded.start()
+        stack.push_async_callback(embedded.stop)
+    store = await Store.connect(database_url)
+    stack.push_async_callback(store.close)
+    guard = await SqliteGuard.open(options.guard or options.data / "guard.db")
+    stack.push_async_callback(guard.close)
+    known = (await store.meta()).get("origin", b"").decode()
+    origin = options.origin or known or DEFAULT_ORIGIN
+    signer = load_signer(options.data / "keys", origin, create=not known)
+    token_file = options.data / "operator.token"
+    write_token(token_file)
+    node_options = NodeOptions(
+        origin=origin,
+        publish_interval_s=options.publish_interval_s,
+        heartbeat_s=options.heartbeat_s,
+        answer_timeout_s=options.answer_timeout_s,
+    )
+    return Node(store, guard, signer, clock, node_options, secrets.token_bytes(32)), token_file
+
+
+def load_signer(keys: Path, origin: str, *, create: bool) -> HeadSigner:
+    """The log's keys, made here for a new log. Raises KeyFileError where an existing log's keys are missing."""
+    ed25519_file, mldsa44_file = keys / "log.key", keys / "log-pq.key"
+    for file, make in ((ed25519_file, Ed25519Key), (mldsa44_file, MLDSA44Key)):
+        if file.exists():
+            continue
+        if not create:
+            raise KeyFileError(f"the log exists but its key {file} does not: bring it back from the backup")
+        save_log_key(file, origin, make.from_seed(secrets.token_bytes(32)))
+    name, ed25519 = load_log_key(ed25519_file)
+    pq_name, mldsa44 = load_log_mldsa44_key(mldsa44_file)
+    if (name, pq_name) != (origin, origin):
+        raise KeyFileError(f"the keys in {keys} are those of {name!r} and {pq_name!r}, not of the log {origin!r}")
+    return HeadSigner(origin, ed25519, mldsa44)
+
+
+def write_token(file: Path) -> None:
+    """Make the operator's token, readable by its owner alone, if there is none."""
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        if file.stat().st_mode & 0o077:
+            raise KeyFileError(f"{file} can be read by others: chmod 600 it") from None
+        return
+    with os.fdopen(descriptor, "w") as out:
+        out.write(secrets.token_urlsafe(32) + "\n")
+
+
+def make_private_directory(directory: Path) -> None:
+    """Make a directory of this service. Raises OperationError."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OperationError(f"cannot use the directory {directory}: {error.strerror}") from error
+
+
+def parse_listen(listen: str) -> tuple[str, int]:
+    """HOST:PORT; port 0 takes any free one. Raises MalformedInput."""
+    host, colon, port = listen.rpartition(":")
+    if not colon or not host:
+        raise MalformedInput(f"--listen is HOST:PORT, not {listen!r}")
+    return host.strip("[]"), parse_decimal(port, what="port", max_value=65535)

@@ -1,0 +1,49 @@
+"""Fault points: named lines between the steps of commit and publication where a test may kill the process.
+
+`reach("publisher.after-guard")` does nothing unless `install` armed that point; `badge-ledger serve` installs what
+`BADGE_LEDGER_FAULT` says ("POINT" or "POINT:N", the N-th time it is reached), so that crash tests run the very binary
+that operators run. The process dies by SIGKILL: no handler, no flush, no goodbye, as in a power cut.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from ledger.errors import MalformedInput
+from ledger.text import parse_decimal
+
+#: Every fault point of the code, in the order in which an entry meets them.
+POINTS = (
+    "sequencer.locked",
+    "sequencer.before-commit",
+    "sequencer.after-commit",
+    "publisher.before-mark",
+    "publisher.after-mark",
+    "publisher.after-proof",
+    "publisher.after-guard",
+    "publisher.after-sign",
+    "publisher.after-publish",
+)
+
+_armed: dict[str, int] = {}
+
+
+def install(plan: str) -> None:
+    """Arm one point: "POINT" or "POINT:N" (N from 1). An empty plan disarms all. Raises MalformedInput."""
+    _armed.clear()
+    if not plan:
+        return
+    point, _, count = plan.partition(":")
+    if point not in POINTS:
+        raise MalformedInput(f"unknown fault point {point!r}; known: {', '.join(POINTS)}")
+    _armed[point] = parse_decimal(count, what="fault count") if count else 1
+
+
+def reach(point: str) -> None:
+    """Die here if this point is armed and this is its time."""
+    if not _armed or point not in _armed:
+        return
+    _armed[point] -= 1
+    if _armed[point] <= 0:
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,106 @@
+"""Where a commitment stands in the log: a cache of what is recent in front of the store's sorted index.
+
+Safety comes from slots, so this index is outside the commit path: a random insert into a large B-tree costs more than
+everything else that a bulk issuance does. Each node keeps the entries since `filled_to` in a dictionary; a background
+task writes them to the store sorted, in large runs, and drops them. Keys are 8-byte prefixes: the reader compares the
+whole commitment with the entry it finds. A node that starts reads back what the index does not hold yet.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from ledger.block import Block
+from ledger.entry import ISSUE
+
+#: Issue entries kept in memory before they are written as one sorted run.
+RUN_ENTRIES = 200_000
+
+_PREFIX = struct.Struct(">q")
+
+
+def prefix_of(commitment: bytes) -> int:
+    """The first 8 bytes of a commitment as a signed integer, as Postgres stores a bigint."""
+    value: int = _PREFIX.unpack_from(commitment)[0]
+    return value
+
+
+class LookupStore(Protocol):
+    """What this index needs of the store."""
+
+    async def lookup(self, prefixes: Sequence[int]) -> list[tuple[int, int]]: ...
+
+    async def lookup_filled_to(self) -> int: ...
+
+    async def fill_lookup(self, rows: Sequence[tuple[int, int]], filled_from: int, filled_to: int) -> bool: ...
+
+
+class Lookup:
+    """The index of one node. `filled_to` is the log size up to which the store's index is complete."""
+
+    def __init__(self, store: LookupStore, filled_to: int = 0) -> None:
+        self._store = store
+        self.filled_to = filled_to
+        self._recent: dict[int, int | tuple[int, ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self._recent)
+
+    def add_block(self, index: int, block: Block) -> None:
+        """Remember the issue events of the block whose submission stands at `index`."""
+        if index < self.filled_to:
+            return
+        commitments = block.commitments()
+        if len(commitments) == block.submission.count:
+            fresh: dict[int, int | tuple[int, ...]] = dict(
+                zip(map(prefix_of, commitments), range(index + 1, index + 1 + len(commitments)), strict=True)
+            )
+            if len(fresh) == len(commitments) and self._recent.keys().isdisjoint(fresh):
+                self._recent.update(fresh)
+                return
+        positions = (k for k, kind in enumerate(block.kinds) if kind == ISSUE)
+        for k, commitment in zip(positions, commitments, strict=True):
+            prefix, at = prefix_of(commitment), index + 1 + k
+            known = self._recent.get(prefix)
+            if known is None:
+                self._recent[prefix] = at
+            else:
+                self._recent[prefix] = (*((known,) if isinstance(known, int) else known), at)
+
+    def recent(self, prefix: int) -> tuple[int, ...]:
+        """Log indexes of recent issue entries with this prefix."""
+        found = self._recent.get(prefix, ())
+        return (found,) if isinstance(found, int) else found
+
+    async def candidates(self, commitment: bytes) -> list[int]:
+        """Log indexes, ascending, of issue entries whose commitment has the same first 8 bytes."""
+        prefix = prefix_of(commitment)
+        stored = [index for _, index in await self._store.lookup([prefix])]
+        return sorted({*stored, *self.recent(prefix)})
+
+    async def fill(self, size: int) -> int:
+        """Write what is recent below `size` (a published size) as one sorted run; the number of rows written."""
+        rows = sorted(row for row in self._rows() if row[1] < size)
+        filled_from = self.filled_to
+        if not await self._store.fill_lookup(rows, filled_from, size):
+            # Another node was faster: what it wrote is in the store, and this node keeps only what lies behind it.
+            size = await self._store.lookup_filled_to()
+            rows = []
+        self._drop(size)
+        return len(rows)
+
+    def _rows(self) -> Iterator[tuple[int, int]]:
+        for prefix, found in self._recent.items():
+            for index in (found,) if isinstance(found, int) else found:
+                yield prefix, index
+
+    def _drop(self, size: int) -> None:
+        kept: dict[int, int | tuple[int, ...]] = {}
+        for prefix, found in self._recent.items():
+            indexes = tuple(i for i in ((found,) if isinstance(found, int) else found) if i >= size)
+            if indexes:
+                kept[prefix] = indexes[0] if len(indexes) == 1 else indexes
+        self._recent = kept
+        self.filled_to = max(self.filled_to, size)

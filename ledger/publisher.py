@@ -1,0 +1,216 @@
+"""The publisher: from an integrated head to a signed, released one. One at a time; safety is the guard's.
+
+    mark     name the candidate in the database, so that a crash from here on is seen
+    prove    a consistency proof, from stored tiles, from the guard's head to the candidate
+    guard    compare-and-swap the register outside the database to (size, root, time): from here on this head may exist
+    sign     with exactly that time
+    publish  mark it published, and only then answer anybody
+
+Whoever crashes between two of these lines is recovered by the same path: the next publisher finds the guard ahead of
+the published head and signs the guard's own head, size, root and time, before anything newer. Sizes in the guard only
+grow, so a process that was stopped and wakes up cannot sign an old head with a fresh time. A head whose proof fails, or
+a guard that the database does not reach, stops the ledger: it never signs what could contradict a released head.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from ledger import faults
+from ledger.checkpoint import Checkpoint, format_checkpoint
+from ledger.clock import Clock
+from ledger.cosignature import cosign
+from ledger.errors import ForkDetected, GuardAhead, LedgerError, NotFound, ProofInvalid
+from ledger.guard import Guard, GuardConflict, GuardHead, swap_or_confirm
+from ledger.merkle import build, plan_consistency, verify_consistency
+from ledger.note import Note, VerifierKey, format_note, sign_note
+from ledger.signing import Ed25519Key, MLDSA44Key
+from ledger.store import Head, PublisherSession, Store
+from ledger.tilereader import read_nodes
+
+#: What an operator does when the guard is ahead of the database, in this order.
+GUARD_AHEAD_REMEDIES = (
+    "bring back the database that holds it: the old primary, or a replica that has it; "
+    "or refill the lost tail from a mirror with `badge-ledger restore-tail`; "
+    "or close this log and open a successor whose first entry names this log's origin, size and root. "
+    "The guard is never lowered"
+)
+
+
+class HeadSigner:
+    """The log's two keys: the Ed25519 note signature (0x01) and the timestamped ML-DSA-44 cosignature (0x06)."""
+
+    def __init__(self, origin: str, ed25519: Ed25519Key, mldsa44: MLDSA44Key) -> None:
+        self.origin = origin
+        self._ed25519 = ed25519
+        self._mldsa44 = mldsa44
+        self.verifier_keys = (
+            VerifierKey(origin, 0x01, ed25519.public_key),
+            VerifierKey(origin, 0x06, mldsa44.public_key),
+        )
+
+    def sign(self, size: int, root: bytes, time_s: int) -> bytes:
+        """The checkpoint of this head as a signed note."""
+        checkpoint = Checkpoint(self.origin, size, root)
+        text = format_checkpoint(checkpoint)
+        lines = (
+            sign_note(text, self.origin, self._ed25519),
+            cosign(checkpoint, self.origin, self._mldsa44, time_s),
+        )
+        return format_note(Note(text, lines))
+
+
+class Publisher:
+    """One node's publisher. `run` takes the publisher's lock whenever it is free and publishes until cancelled."""
+
+    def __init__(
+        self,
+        store: Store,
+        guard: Guard,
+        signer: HeadSigner,
+        clock: Clock,
+        *,
+        min_interval_s: float = 0.01,
+        on_published: Callable[[], Awaitable[None]],
+        on_stop: Callable[[LedgerError], None],
+        on_tick: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._store = store
+        self._guard = guard
+        self._signer = signer
+        self._clock = clock
+        self._min_interval_s = min_interval_s
+        self._on_published = on_published
+        self._on_stop = on_stop
+        self._on_tick = on_tick
+        self._wake = asyncio.Event()
+        self._log = structlog.get_logger("publisher")
+        self.is_publisher = False
+        self.publications = 0
+
+    def wake(self) -> None:
+        """Something was integrated."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Publish for ever. Faults of database and guard are retried with growing pauses; contradictions stop it."""
+        pause_s = 0.1
+        while True:
+            try:
+                async with self._store.publisher() as session:
+                    if await session.acquire():
+                        self.is_publisher = True
+                        self._log.info("publisher.elected")
+                        pause_s = 0.1
+                        await self._publish_until_lost(session)
+            except (GuardAhead, ForkDetected) as error:
+                self._log.error("publisher.stopped", reason=error.detail)
+                self._on_stop(error)
+                return
+            except LedgerError as error:
+                self._log.warning("publisher.retry", reason=error.detail)
+            finally:
+                self.is_publisher = False
+            await self._clock.sleep(pause_s)
+            pause_s = min(2.0, pause_s * 2)
+
+    async def _publish_until_lost(self, session: PublisherSession) -> None:
+        last = self._clock.monotonic() - self._min_interval_s
+        while True:
+            self._wake.clear()
+            wait_s = self._min_interval_s - (self._clock.monotonic() - last)
+            if wait_s > 0:
+                await self._clock.sleep(wait_s)
+            if await self.publish_once(session):
+                last = self._clock.monotonic()
+                continue
+            try:
+                await asyncio.wait_for(self._wake.wait(), 2.0)
+            except TimeoutError:
+                await session.ping()
+                await self._on_tick()
+
+    async def publish_once(self, session: PublisherSession) -> bool:
+        """Publish the newest integrated head if it is not published; whether there was one."""
+        # The guard first: whatever it names was in the database before, unless the database lost it since.
+        standing = await self._guard.read()
+        head = await self._store.head()
+        if standing.size > head.size:
+            raise guard_ahead(standing, head)
+        if standing.size > head.published_size:
+            # Somebody moved the guard and did not get to the end: that very head first, with its own time.
+            await self._check_stored(standing)
+            await self._release(session, standing)
+            return True
+        if standing.size < head.published_size:
+            if (await self._guard.read()).size >= head.published_size:
+                return True  # another publisher moved both between our two readings
+            raise ForkDetected(
+                f"the published head ({head.published_size}) is ahead of the guard ({standing.size}): "
+                "this guard did not release it; find the guard that did"
+            )
+        if standing.size and standing.root != head.published_root:
+            raise ForkDetected(f"guard and database name different roots for the head of size {standing.size}")
+        if head.size == standing.size:
+            return False
+        faults.reach("publisher.before-mark")
+        await session.mark(head.size, head.root)
+        faults.reach("publisher.after-mark")
+        await self._prove(standing, head)
+        faults.reach("publisher.after-proof")
+        now_s = self._clock.now_ms() // 1000
+        candidate = GuardHead(head.size, head.root, max(now_s, head.time_ms // 1000, standing.time_s))
+        try:
+            await swap_or_confirm(self._guard, standing, candidate)
+        except GuardConflict:
+            self._log.info("publisher.overtaken", size=head.size)
+            return True
+        faults.reach("publisher.after-guard")
+        await self._release(session, candidate)
+        return True
+
+    async def _release(self, session: PublisherSession, head: GuardHead) -> None:
+        note = self._signer.sign(head.size, head.root, head.time_s)
+        faults.reach("publisher.after-sign")
+        await session.publish(head.size, head.root, head.time_s, note)
+        faults.reach("publisher.after-publish")
+        self.publications += 1
+        await self._on_published()
+
+    async def _prove(self, standing: GuardHead, head: Head) -> None:
+        if standing.size == 0:
+            return
+        plan = plan_consistency(standing.size, head.size)
+        try:
+            nodes = await read_nodes(self._store, [node for group in plan for node in group], head.size)
+            verify_consistency(standing.size, head.size, standing.root, head.root, build(plan, nodes))
+        except (ProofInvalid, NotFound) as error:
+            raise ForkDetected(
+                f"the head of size {head.size} does not extend the released head of size {standing.size} "
+                f"({error.detail}): nothing was signed; run `badge-ledger check`"
+            ) from error
+
+    async def _check_stored(self, standing: GuardHead) -> None:
+        """The guard's head must be a head of this database, root and all."""
+        try:
+            commit = await self._store.commit_of(standing.size - 1)
+        except NotFound:
+            commit = None
+        if commit is None or commit.tree_size != standing.size or commit.root != standing.root:
+            raise ForkDetected(
+                f"the guard released a head of size {standing.size} that this database does not hold: "
+                "another history was signed; nothing more is signed here"
+            )
+
+
+def guard_ahead(standing: GuardHead, head: Head) -> GuardAhead:
+    """The refusal of a database that lost entries which a released head may cover."""
+    return GuardAhead(
+        f"the database ends at size {head.size}, but a head of size {standing.size} was released: "
+        f"{GUARD_AHEAD_REMEDIES}",
+        database_size=head.size,
+        guard_size=standing.size,
+    )

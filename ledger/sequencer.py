@@ -1,0 +1,497 @@
+"""Group commit: requests that arrive together become one transaction, one run of leaves and one `status_root`.
+
+Any node may sequence. Under the lock of the head row a node first applies what others committed (its `replay` state is
+a cache), validates the group into a draft, appends, and commits. After COMMIT the draft is merged. If the database does
+not say whether it committed, the node forgets everything it believed and rereads: the byte-identical request then finds
+its answer by its idempotency key, or is logged now.
+
+What a crash means: before COMMIT nothing happened; after it the entries are in the log, integrated but not yet
+published, and any node's publisher goes on from there. Nothing is answered from here: callers wait for publication.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from ledger import faults
+from ledger.assemble import Grown, Logged, Tip
+from ledger.block import Block
+from ledger.clock import Clock
+from ledger.entry import LIST_CHUNKS, IssuerKey, LogParams, StatusList, StatusRoot, decode, encode
+from ledger.errors import (
+    ClockUnsafe,
+    ForkDetected,
+    LedgerError,
+    LedgerStopped,
+    OutcomeUnknown,
+    Overloaded,
+    RuleViolation,
+    Stopping,
+)
+from ledger.lookup import Lookup
+from ledger.merkle import leaf_hash
+from ledger.message import idempotency_key
+from ledger.replay import Draft, Replay
+from ledger.status import StatusTree
+from ledger.store import Append, Commit, Store
+from ledger.tiles import TILE_WIDTH, Edge, Tile, encode_bundle, partial_width
+from ledger.units import UnitReader
+
+#: How far the wall clock may be from the database's or move against the monotonic clock, milliseconds.
+CLOCK_TOLERANCE_MS = 5_000
+#: Entries read at a time when catching up.
+_PAGE = 50_000
+#: Idempotency keys are kept this long past not_after, milliseconds (24 hours).
+_KEEP_KEYS_MS = 86_400_000
+
+
+#: What the ledger writes as a single entry.
+Single = LogParams | IssuerKey | StatusList | StatusRoot
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """Where a request's entries stand. `size` is the least tree size that covers them."""
+
+    first_index: int
+    count: int
+    size: int
+    repeated: bool = False
+    #: The ledger's time of the entries, milliseconds; 0 where the answer repeats an earlier one.
+    time_ms: int = 0
+
+
+class Work(Protocol):
+    """Something that appends entries to the log."""
+
+    def append_to(self, draft: Draft, time_ms: int) -> list[Logged]:
+        """Append to the draft, atomically. Raises RuleViolation, and then the draft is as before."""
+
+
+class SubmissionWork:
+    """A decoded submission whose events root has been checked; its signature too, usually."""
+
+    def __init__(self, block: Block) -> None:
+        self.block = block
+        self.key = idempotency_key(block.submission)
+
+    def append_to(self, draft: Draft, time_ms: int) -> list[Logged]:
+        block = self.block.with_time(time_ms)
+        index = draft.size
+        draft.append(block)
+        data = encode(block.submission)
+        return [Logged(index, data, leaf_hash(data), block.submission, block)]
+
+
+class EntryWork:
+    """Entries that the ledger writes itself: `make` gets the draft and the time and returns the entry."""
+
+    def __init__(self, make: Callable[[Draft, int], Single]) -> None:
+        self._make = make
+
+    def append_to(self, draft: Draft, time_ms: int) -> list[Logged]:
+        entry = self._make(draft, time_ms)
+        data = encode(entry)
+        index, leaf = draft.size, leaf_hash(data)
+        draft.append(entry, leaf=leaf)
+        return [Logged(index, data, leaf, entry)]
+
+
+class HeadState(msgspec.Struct, frozen=True):
+    """What proofs under the head of `size` leaves need: its last leaf and its status tree."""
+
+    size: int
+    status_root: StatusRoot
+    entry: bytes
+    status: StatusTree
+
+
+class _Queued:
+    __slots__ = ("future", "work")
+
+    def __init__(self, work: Work | None) -> None:
+        self.work = work
+        self.future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+
+class Sequencer:
+    """One node's sequencer. `start` before use; `on_integrated` is called after every commit of this node."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        lookup: Lookup,
+        *,
+        origin: str,
+        max_queued_events: int = 1_000_000,
+        max_group_events: int = 100_000,
+        on_integrated: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._lookup = lookup
+        self._origin = origin
+        self._max_queued_events = max_queued_events
+        self._max_group_events = max_group_events
+        self._on_integrated = on_integrated
+        self._queue: deque[_Queued] = deque()
+        self._queued_events = 0
+        self._wake = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._stopped: LedgerError | None = None
+        self._anchor_ms: float | None = None
+        self._log = structlog.get_logger("sequencer")
+        self.replay = Replay(origin)
+        self.tip = Tip(Edge())
+        #: Heads since the published one, oldest first.
+        self._heads: deque[HeadState] = deque()
+        self.commits = 0
+        self.committed_events = 0
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Load the state of the log from the store, open the log if it is empty, begin to take work."""
+        await self.check_clock()
+        async with self._lock:
+            await self._reload()
+        if self.replay.size == 0:
+            await self._commit([])
+        self._task = asyncio.create_task(self._run(), name="sequencer")
+
+    async def stop(self) -> None:
+        """Take no more work, finish what is queued, end."""
+        self._stopped = self._stopped or Stopping("the service is stopping; nothing changed", retry_after_s=2)
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+            self._task = None
+
+    def halt(self, error: LedgerError) -> None:
+        """Stop writing for good: going on could contradict a released head."""
+        self._stopped = LedgerStopped(error.detail, cause=error.type)
+        self._wake.set()
+
+    # -- work -----------------------------------------------------------------------------------------------------
+
+    async def submit(self, work: Work | None) -> Outcome:
+        """Append `work` (None: a bare status_root, the heartbeat) and return where it stands once integrated.
+
+        Raises RuleViolation (nothing changed), Overloaded, Stopping, LedgerStopped, ClockUnsafe, DatabaseError
+        (nothing changed) or OutcomeUnknown.
+        """
+        if self._stopped is not None:
+            raise self._stopped
+        weight = work.block.submission.count if isinstance(work, SubmissionWork) else 1
+        if self._queue and self._queued_events + weight > self._max_queued_events:
+            raise Overloaded("too many events are queued; nothing changed", retry_after_s=1)
+        queued = _Queued(work)
+        self._queue.append(queued)
+        self._queued_events += weight
+        self._wake.set()
+        return await queued.future
+
+    async def refresh(self) -> None:
+        """Learn what other nodes committed, without the lock of the head row."""
+        async with self._lock:
+            head = await self._store.head()
+            if head.size != self.replay.size:
+                await self._catch_up(head.size, head.root)
+
+    def head_state(self, size: int) -> HeadState | None:
+        """The state at the head of exactly `size` leaves, if this node still has it; older ones are dropped."""
+        while self._heads and self._heads[0].size < size:
+            self._heads.popleft()
+        if self._heads and self._heads[0].size == size:
+            return self._heads[0]
+        return None
+
+    async def past_state(self, size: int) -> HeadState:
+        """The state at a past head of `size` leaves, read back from the store: after a start ahead of publication."""
+        data = (await self._store.read_entries(size - 1, size))[0]
+        entry = decode(data)
+        if not isinstance(entry, StatusRoot):
+            raise ForkDetected(f"the head of size {size} does not end in a status_root: run `badge-ledger check`")
+        chunks = await self._store.status_chunks(0, entry.lists * LIST_CHUNKS - 1, size) if entry.lists else {}
+        status = StatusTree.from_chunks(entry.lists, chunks)
+        if status.root != entry.root:
+            raise ForkDetected(f"the stored status at size {size} is not the logged one: run `badge-ledger check`")
+        return HeadState(size, entry, data, status)
+
+    async def snapshot(self) -> tuple[int, bytes]:
+        """The replay state as it is now: (size, bytes)."""
+        async with self._lock:
+            return self.replay.size, self.replay.snapshot()
+
+    async def check_clock(self) -> None:
+        """Compare this machine's clock with the database's. Raises ClockUnsafe past 5 s."""
+        before = self._clock.now_ms()
+        database = await self._store.database_now_ms()
+        after = self._clock.now_ms()
+        if not before - CLOCK_TOLERANCE_MS <= database <= after + CLOCK_TOLERANCE_MS:
+            raise ClockUnsafe(
+                f"this machine's clock is {abs(database - after) / 1000:.1f} s from the database's; set it right",
+                retry_after_s=30,
+            )
+        if self._anchor_ms is None:
+            self._anchor_ms = after - self._clock.monotonic() * 1000
+
+    # -- the loop -------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            if not self._queue:
+                if self._stopped is not None:
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            group = self._take_group()
+            try:
+                if isinstance(self._stopped, LedgerStopped):
+                    raise self._stopped
+                await self._commit(group)
+            except LedgerError as error:
+                self._fail(group, error)
+            except Exception as error:
+                self._log.exception("sequencer.bug")
+                what = type(error).__name__
+                self._fail(group, OutcomeUnknown(f"internal error ({what}); repeat the identical request"))
+                await self._forget()
+
+    def _take_group(self) -> list[_Queued]:
+        group: list[_Queued] = []
+        events = 0
+        while self._queue:
+            work = self._queue[0].work
+            weight = work.block.submission.count if isinstance(work, SubmissionWork) else 1
+            if group and events + weight > self._max_group_events:
+                break
+            group.append(self._queue.popleft())
+            events += weight
+        self._queued_events -= events
+        return group
+
+    @staticmethod
+    def _fail(group: Sequence[_Queued], error: LedgerError) -> None:
+        for queued in group:
+            if not queued.future.done():
+                queued.future.set_exception(error)
+
+    async def _commit(self, group: list[_Queued]) -> None:
+        async with self._lock:
+            answers: list[tuple[_Queued, Outcome]] = []
+            try:
+                async with self._store.append() as append:
+                    faults.reach("sequencer.locked")
+                    if append.head.size != self.replay.size or append.head.root != self._root():
+                        await self._catch_up(append.head.size, append.head.root)
+                    draft, units, answers = await self._validate(append, group)
+                    if not units:
+                        grown = None
+                    else:
+                        grown = self.tip.extend(units)
+                        await append.write(self._to_commit(draft, units, grown))
+                        faults.reach("sequencer.before-commit")
+            except OutcomeUnknown:
+                await self._forget(locked=True)
+                raise
+            if grown is not None:
+                faults.reach("sequencer.after-commit")
+                self._integrate(draft, units, grown)
+        for queued, outcome in answers:
+            if not queued.future.done():
+                queued.future.set_result(outcome)
+        if grown is not None:
+            self._on_integrated()
+
+    async def _validate(
+        self, append: Append, group: list[_Queued]
+    ) -> tuple[Draft, list[Logged], list[tuple[_Queued, Outcome]]]:
+        submissions = [q.work for q in group if isinstance(q.work, SubmissionWork)]
+        known: dict[bytes, tuple[int, int]] = {}
+        if submissions:
+            known = await append.find_submissions([work.key for work in submissions])
+        draft = self.replay.draft()
+        units: list[Logged] = []
+        answers: list[tuple[_Queued, Outcome]] = []
+        time_ms = self._time_ms()
+        if draft.size == 0:
+            units += EntryWork(lambda _, now: LogParams(now, self._origin)).append_to(draft, time_ms)
+        for queued in group:
+            work = queued.work
+            if work is None:
+                # A bare status_root: where it stands is known when the whole group is in the draft.
+                answers.append((queued, Outcome(-1, 1, 0)))
+                continue
+            if isinstance(work, SubmissionWork) and (first := known.get(work.key)) is not None:
+                answers.append((queued, Outcome(first[0], first[1], first[0] + first[1] + 1, repeated=True)))
+                continue
+            try:
+                logged = work.append_to(draft, time_ms)
+            except RuleViolation as error:
+                queued.future.set_exception(error)
+                continue
+            unit = logged[0]
+            units += logged
+            count = unit.count - 1 if unit.block else 1
+            answers.append((queued, Outcome(unit.index, count, unit.index + unit.count, time_ms=time_ms)))
+            if isinstance(work, SubmissionWork):
+                known[work.key] = (unit.index, work.block.submission.count)
+        if units or any(outcome.first_index < 0 for _, outcome in answers):
+            index = draft.size
+            units += EntryWork(lambda d, now: d.status_root(now)).append_to(draft, time_ms)
+            answers = [
+                (q, Outcome(index, 1, index + 1) if outcome.first_index < 0 else outcome) for q, outcome in answers
+            ]
+        return draft, units, answers
+
+    def _to_commit(self, draft: Draft, units: list[Logged], grown: Grown) -> Commit:
+        first, size = units[0].index, grown.tip.size
+        levels = range(1, _levels(size))
+        return Commit(
+            first_index=first,
+            tree_size=size,
+            time_ms=draft.time,
+            root=grown.tip.root(),
+            edge={
+                level: grown.tip.edge.partial(level)
+                for level in levels
+                if first >> 8 * level != size >> 8 * level  # a partial tile of this level changed
+            },
+            tail_first=grown.tail_first,
+            tail_entries=grown.tail_entries,
+            tail_hashes=grown.tail_hashes,
+            full_tiles=grown.full_tiles,
+            bundles=grown.bundles,
+            submission_offsets=grown.submission_offsets,
+            event_nodes=grown.event_nodes,
+            submissions=[
+                (
+                    idempotency_key(unit.block.submission),
+                    unit.index,
+                    unit.block.submission.count,
+                    unit.block.submission.not_after + _KEEP_KEYS_MS,
+                )
+                for unit in units
+                if unit.block is not None
+            ],
+            status_nodes=draft.changed_nodes,
+            status_chunks=draft.changed_chunks,
+            slot_lists=[(unit.entry.list, unit.entry.issuer) for unit in units if isinstance(unit.entry, StatusList)],
+        )
+
+    def _integrate(self, draft: Draft, units: list[Logged], grown: Grown) -> None:
+        self.replay.merge(draft)
+        self.tip = grown.tip
+        for unit in units:
+            if unit.block is not None:
+                self._lookup.add_block(unit.index, unit.block)
+                self.committed_events += unit.block.submission.count
+        self.commits += 1
+        self._remember_head(units[-1])
+
+    # -- state ----------------------------------------------------------------------------------------------------
+
+    def _root(self) -> bytes:
+        return self.tip.root()
+
+    async def _forget(self, *, locked: bool = False) -> None:
+        """Drop what this node believes; the next commit or refresh rereads it."""
+        if not locked:
+            async with self._lock:
+                await self._forget(locked=True)
+            return
+        self.replay, self.tip = Replay(self._origin), Tip(Edge())
+        self._heads.clear()
+
+    async def _reload(self) -> None:
+        head = await self._store.head()
+        await self._catch_up(head.size, head.root)
+
+    async def _catch_up(self, size: int, root: bytes) -> None:
+        """Bring this node's state to the head (size, root) of the store, from a snapshot where that is shorter."""
+        if size < self.replay.size or (size == self.replay.size and root != self._root()):
+            self.replay, self.tip = Replay(self._origin), Tip(Edge())
+            self._heads.clear()
+        if self.replay.size == 0 and size:
+            await self._load_snapshot(size)
+        reader = UnitReader(self.replay.size)
+        draft = self.replay.draft()
+        edge = self.tip.edge.copy()
+        for start in range(self.replay.size, size, _PAGE):
+            entries = await self._store.read_entries(start, min(size, start + _PAGE))
+            for logged in reader.feed(entries):
+                draft.append(logged.unit, leaf=logged.leaf, trusted=True)
+                edge.extend(logged.leaves())
+                if logged.block is not None:
+                    self._lookup.add_block(logged.index, logged.block)
+                if isinstance(logged.entry, StatusRoot):
+                    self.replay.merge(draft)
+                    self._remember_head(logged)
+                    draft = self.replay.draft()
+            await asyncio.sleep(0)
+        if self.replay.size != size or reader.waiting or edge.root() != root:
+            raise ForkDetected(
+                f"the stored entries do not lead to the stored head of size {size}: run `badge-ledger check`"
+            )
+        boundary = size - size % TILE_WIDTH
+        pending = await self._store.read_entries(boundary, size) if size % TILE_WIDTH else []
+        self.tip = Tip(edge, encode_bundle(pending))
+
+    def _remember_head(self, last: Logged) -> None:
+        assert isinstance(last.entry, StatusRoot)  # noqa: S101 - every commit ends so, replay demands it
+        self._heads.append(HeadState(self.replay.size, last.entry, last.data, self.replay.status))
+
+    async def _load_snapshot(self, size: int) -> None:
+        found = await self._store.load_snapshot(min(size, self._lookup.filled_to))
+        if found is None:
+            return
+        at, data = found
+        commit = await self._store.commit_of(at - 1)
+        boundary = at - at % TILE_WIDTH
+        self.replay = Replay.from_snapshot(data, self._origin)
+        self.tip = Tip(await edge_at(self._store, at))
+        if self.tip.root() != commit.root or self.replay.size != at or boundary > at:
+            raise ForkDetected(f"the snapshot at {at} does not belong to this log: run `badge-ledger check`")
+
+    def _time_ms(self) -> int:
+        now, monotonic = self._clock.now_ms(), self._clock.monotonic() * 1000
+        if self._anchor_ms is not None and abs(now - monotonic - self._anchor_ms) > CLOCK_TOLERANCE_MS:
+            raise ClockUnsafe("this machine's clock jumped; set it right and restart the service", retry_after_s=30)
+        if self.replay.time > now + CLOCK_TOLERANCE_MS:
+            raise ClockUnsafe(
+                f"this machine's clock is {(self.replay.time - now) / 1000:.1f} s behind the log; set it right",
+                retry_after_s=30,
+            )
+        return max(now, self.replay.time)
+
+
+def _levels(size: int) -> int:
+    """Number of tile levels that a tree of `size` leaves has."""
+    levels = 0
+    while size:
+        levels, size = levels + 1, size >> 8
+    return levels
+
+
+async def edge_at(store: Store, size: int) -> Edge:
+    """The tile edge of the log at `size`, from the store's tiles."""
+    tiles = [
+        Tile(level, size >> 8 * (level + 1), width)
+        for level in range(_levels(size))
+        if (width := partial_width(level, size))
+    ]
+    data = await store.read_tiles(tiles)
+    by_level = {tile.level: data[tile] for tile in tiles}
+    return Edge.from_tiles(size, [by_level.get(level, b"") for level in range(_levels(size))])
+
+
+__all__ = ["EntryWork", "HeadState", "Outcome", "Sequencer", "SubmissionWork", "Work", "edge_at"]

@@ -1,0 +1,82 @@
+"""From log entries back to the units that `replay` takes: single entries, and submissions with their events. Pure.
+
+Whoever reads a log (a node that catches up, the checker, an auditor) feeds entries in order, in pieces of any size; a
+submission whose events are not all there yet waits for the next piece. An entry that is no event where an event must
+stand is a violation at that entry's index (rule "count"): nothing stands between a submission and its events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ledger.assemble import Logged
+from ledger.block import Block
+from ledger.entry import (
+    ISSUE,
+    REINSTATE,
+    Entry,
+    Issue,
+    StatusEvent,
+    Submission,
+    decode,
+)
+from ledger.errors import MalformedEntry, RuleViolation
+from ledger.merkle import leaf_hash
+
+
+class UnitReader:
+    """Groups a stream of entries, the first at log index `index`, into units."""
+
+    def __init__(self, index: int = 0) -> None:
+        self.index = index
+        self._head: tuple[int, bytes, Submission] | None = None
+        self._events: list[bytes] = []
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a submission still waits for some of its events."""
+        return self._head is not None
+
+    def feed(self, entries: Sequence[bytes]) -> Iterator[Logged]:
+        """The units that these entries complete. Raises MalformedEntry or RuleViolation with the entry's index."""
+        position, end = 0, len(entries)
+        while position < end:
+            if self._head is None:
+                data = entries[position]
+                entry = self._decode(data)
+                position += 1
+                if isinstance(entry, Submission):
+                    self._head = (self.index, data, entry)
+                elif isinstance(entry, (Issue, StatusEvent)):
+                    raise RuleViolation(
+                        f"entry {self.index} is an event outside any submission", rule="entry-order", index=self.index
+                    )
+                else:
+                    yield Logged(self.index, data, leaf_hash(data), entry)
+                self.index += 1
+                continue
+            index, head, submission = self._head
+            take = entries[position : position + submission.count - len(self._events)]
+            for k, data in enumerate(take):
+                if len(data) < 2 or not ISSUE <= data[1] <= REINSTATE:
+                    raise RuleViolation(
+                        f"entry {self.index + k} stands where an event of submission {index} must",
+                        rule="count",
+                        index=self.index + k,
+                    )
+            self._events.extend(take)
+            position += len(take)
+            self.index += len(take)
+            if len(self._events) == submission.count:
+                try:
+                    block = Block.decode(submission, b"".join(self._events))
+                except MalformedEntry as error:
+                    raise MalformedEntry(f"in submission {index}: {error.detail}", **error.members) from error
+                self._head, self._events = None, []
+                yield Logged(index, head, leaf_hash(head), submission, block)
+
+    def _decode(self, data: bytes) -> Entry:
+        try:
+            return decode(data)
+        except MalformedEntry as error:
+            raise type(error)(f"entry {self.index}: {error.detail}", **error.members) from error
