@@ -1,0 +1,119 @@
+"""What the commands print: the result on standard output, everything else on standard error.
+
+Names, identifiers and problem texts come from badges and servers, so whatever could move a terminal's cursor or change
+its colours is shown as an escape. Colours come only where the stream is a terminal and NO_COLOR is not set.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+import msgspec
+
+
+def plain(text: str) -> str:
+    """The text with everything unprintable, line ends and direction marks included, as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def format_time(ms: int | None) -> str:
+    """Milliseconds since the epoch as UTC, to the second."""
+    if ms is None:
+        return "unknown"
+    try:
+        return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        return f"{ms} ms"
+
+
+def format_age(seconds: int) -> str:
+    """An age in the largest unit that leaves a small number: "42 seconds", "3 hours"."""
+    for size, unit in ((86_400, "day"), (3600, "hour"), (60, "minute")):
+        if abs(seconds) >= 2 * size:
+            return f"{seconds // size} {unit}s"
+    return f"{seconds} second{'' if seconds == 1 else 's'}"
+
+
+class Output:
+    """The two streams of one run. `json` is set by the command's own --json."""
+
+    def __init__(self) -> None:
+        self.json = False
+        #: What Ctrl-C means at this point, as a sentence.
+        self.when_interrupted = "nothing was changed"
+
+    def document(self, value: Any) -> None:
+        """The machine's result: one JSON document on one line."""
+        sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+
+    def lines(self, *lines: str) -> None:
+        """The people's result."""
+        for line in lines:
+            sys.stdout.write(line + "\n")
+
+    def fields(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Labelled values, aligned."""
+        shown = [(label, plain(value)) for label, value in rows]
+        width = max((len(label) for label, _ in shown), default=0)
+        self.lines(*(f"  {label:<{width}}  {value}" for label, value in shown))
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """A table: fitted to a terminal, and never cut where it is piped."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, show_edge=False)
+        for column in columns:
+            table.add_column(column, overflow="fold", header_style="bold")
+        for row in rows:
+            table.add_row(*(Text(plain(cell)) for cell in row))
+        console = _console(sys.stdout)
+        if not console.is_terminal:
+            console.width = 10_000
+        console.print(table)
+
+    def styled(self, text: str, style: str) -> None:
+        """One line of the people's result in a style, where styles can be seen."""
+        from rich.text import Text
+
+        _console(sys.stdout).print(Text(plain(text), style=style), soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """Something worth knowing that is no result."""
+        sys.stderr.write(plain(text) + "\n")
+
+    @contextmanager
+    def progress(self, what: str, total: int | None) -> Iterator[Progress]:
+        """A bar on standard error while the block runs, if that is a terminal."""
+        if not sys.stderr.isatty() or total == 0:
+            yield Progress(None, None)
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Bar(*columns, console=_console(sys.stderr), transient=True) as bar:
+            yield Progress(bar, bar.add_task(what, total=total))
+
+
+class Progress:
+    """Advances a bar, or nothing where there is none."""
+
+    def __init__(self, bar: Any, task: Any) -> None:
+        self._bar = bar
+        self._task = task
+
+    def advance(self, steps: int = 1) -> None:
+        """`steps` more are done."""
+        if self._bar is not None:
+            self._bar.advance(self._task, steps)
+
+
+def _console(stream: TextIO) -> Any:
+    from rich.console import Console
+
+    return Console(file=stream, highlight=False, emoji=False, markup=False)
