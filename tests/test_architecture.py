@@ -119,7 +119,7 @@ class Module:
     def __init__(self, name: str, source: str, *, package: bool = False) -> None:
         self.name = name
         self.source = source
-        self.tree = ast.parse(source)
+        self.tree = ast.parse(source, filename=name)
         self.imports = list(self._imports(self.tree, package=package, lazy=False))
 
     def _imports(self, node: ast.AST, *, package: bool, lazy: bool) -> Iterator[Import]:
