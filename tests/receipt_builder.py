@@ -110,9 +110,9 @@ def key_chain(entries: Sequence[bytes], key: int) -> list[tuple[int, bytes]]:
     return chain
 
 
-def submission_of(log: LogBuilder, index: int) -> int:
+def submission_of(entries: Sequence[bytes], index: int) -> int:
     """The index of the submission that heads the event at `index`."""
-    while not isinstance(decode(log.entries[index]), Submission):
+    while not isinstance(decode(entries[index]), Submission):
         index -= 1
     return index
 
@@ -127,33 +127,48 @@ def build(
     salt: bytes | None = None,
 ) -> Receipt:
     """The receipt of the issue entry at `index` under the log's newest head, signed at `time_s`, by default its own."""
-    root = log.status_root()
-    checkpoint = Checkpoint(log.origin, log.size, log.root())
     if signatures is None:
-        signatures = sign_head(checkpoint, root.time // 1000 if time_s is None else time_s)
-    slot = int.from_bytes(log.entries[index][34:42], "big")
-    chunk, status_proof = log.replay.status.proof(slot)
+        checkpoint = Checkpoint(log.origin, log.size, log.root())
+        signatures = sign_head(checkpoint, log.status_root().time // 1000 if time_s is None else time_s)
+    proof = log.replay.status.proof(int.from_bytes(log.entries[index][34:42], "big"))
+    return build_from(log.origin, log.entries, index, proof, signatures, full=full, salt=salt)
+
+
+def build_from(
+    origin: str,
+    entries: Sequence[bytes],
+    index: int,
+    status: tuple[bytes, Sequence[bytes]],
+    signatures: Sequence[SignatureLine],
+    *,
+    full: bool,
+    salt: bytes | None = None,
+    submission_index: int | None = None,
+    keys: Sequence[tuple[int, bytes]] | None = None,
+) -> Receipt:
+    """A receipt from any entries, those of a log that broke its rules included; `status` is a chunk and its proof."""
+    leaves = merkle.leaf_hashes(entries)
     submission: tuple[int, bytes] | None = None
-    keys: list[tuple[int, bytes]] = []
     events: Mapping[Node, bytes] = {}
     if full:
-        head = submission_of(log, index)
-        entry = decode(log.entries[head])
+        head = submission_of(entries, index) if submission_index is None else submission_index
+        entry = decode(entries[head])
         assert isinstance(entry, Submission)
-        submission, keys = (head, log.entries[head]), key_chain(log.entries, entry.key)
-        events = AllNodes(log.leaves[head + 1 : head + 1 + entry.count])
+        submission = (head, entries[head])
+        keys = key_chain(entries, entry.key) if keys is None else keys
+        events = AllNodes(leaves[head + 1 : head + 1 + entry.count])
     return build_receipt(
-        origin=log.origin,
-        tree_size=log.size,
+        origin=origin,
+        tree_size=len(entries),
         index=index,
-        issue=log.entries[index],
-        status_root=log.entries[-1],
-        chunk=chunk,
-        status_proof=status_proof,
-        log_hashes=AllNodes(log.leaves),
+        issue=entries[index],
+        status_root=entries[-1],
+        chunk=status[0],
+        status_proof=status[1],
+        log_hashes=AllNodes(leaves),
         signatures=signatures,
         submission=submission,
-        keys=keys,
+        keys=keys if full and keys is not None else (),
         events_hashes=events,
         salt=salt,
     )
