@@ -39,7 +39,7 @@ from ledger.errors import MalformedInput, RuleViolation
 from ledger.merkle import leaf_hash
 from ledger.replay_block import judge
 from ledger.replay_keys import next_issuer
-from ledger.replay_snapshot import Snapshot, decode_snapshot, encode_snapshot, issuer_rows, read_issuers
+from ledger.replay_snapshot import Snapshot, decode_snapshot, encode_snapshot, issuer_rows, read_issuers, totals_hold
 from ledger.replay_state import IssuedBits, IssuerState, KeyState, Nonces
 from ledger.status import ZERO_CHUNK, ChangedNode, State, StatusTree, slot_state
 
@@ -193,8 +193,8 @@ class Replay(_Position):
             replay._status = StatusTree.from_chunks(len(replay.lists), snapshot.chunks)
         except ValueError as error:
             raise MalformedInput(f"the slots of the snapshot do not add up: {error}") from error
-        if replay._status.root != snapshot.status_root:
-            raise MalformedInput("the status tree of the snapshot does not have the root that it states")
+        if replay._status.root != snapshot.status_root or not totals_hold(snapshot):
+            raise MalformedInput("the slots of the snapshot do not have the status root and the totals that it states")
         for key, not_after in snapshot.nonces:
             replay._nonces.remember(key, not_after)
         return replay

@@ -59,8 +59,8 @@ class View(Protocol):
 
 
 class Effects(msgspec.Struct, gc=False):
-    """What a block does: newly issued slots and their lists, chunks as they are afterwards, differences of two totals, and the
-    issuer || nonce to remember until the submission's not_after."""
+    """What a block does: newly issued slots and the lists they are in, chunks as they are afterwards, differences of
+    two totals, and the issuer || nonce to remember until the submission's not_after."""
 
     issued: set[int]
     lists: set[int]

@@ -1,21 +1,23 @@
 """A snapshot of `replay`'s state, so that a start need not read the log from its first entry.
 
-    "BLSN" || u8 version = 1 || msgpack of `Snapshot`
+    "BLSN" || u8 version = 1 || SHA-256 of the rest[32] || msgpack of `Snapshot`
 
 The bytes are a function of the log and of nothing else: two nodes that read the same entries write the same snapshot,
 in however many steps they read them. A snapshot is one's own record, not a proof: it is not signed, and reading it
-checks that it adds up, not that it is true. Another version is refused and the log read again instead.
+checks that it is whole and adds up, not that it is true. Another version is refused and the log read again instead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 
 import msgspec
 
 from ledger.entry import IssuerKey, decode, issuer_id
 from ledger.errors import LedgerError, MalformedInput
 from ledger.replay_state import IssuerState, KeyState
+from ledger.status import HALF_BYTES
 
 SNAPSHOT_MAGIC = b"BLSN"
 SNAPSHOT_VERSION = 1
@@ -60,20 +62,32 @@ _decoder = msgspec.msgpack.Decoder(Snapshot)
 
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:
-    """ "BLSN" || u8 version || msgpack."""
-    return SNAPSHOT_MAGIC + bytes([SNAPSHOT_VERSION]) + _encoder.encode(snapshot)
+    """The bytes of the module's wire form."""
+    body = _encoder.encode(snapshot)
+    return SNAPSHOT_MAGIC + bytes([SNAPSHOT_VERSION]) + sha256(body).digest() + body
 
 
 def decode_snapshot(data: bytes) -> Snapshot:
-    """Raises MalformedInput for what is no snapshot or one of another version."""
-    if data[:4] != SNAPSHOT_MAGIC:
+    """Raises MalformedInput for what is no snapshot, is damaged, or is one of another version."""
+    magic, version, digest, body = data[:4], data[4:5], data[5:37], data[37:]
+    if magic != SNAPSHOT_MAGIC:
         raise MalformedInput("this is no snapshot")
-    if data[4:5] != bytes([SNAPSHOT_VERSION]):
-        raise MalformedInput(f"a snapshot of version {data[4:5].hex() or 'none'}; this code reads {SNAPSHOT_VERSION}")
+    if version != bytes([SNAPSHOT_VERSION]):
+        raise MalformedInput(f"a snapshot of version {version.hex() or 'none'}; this code reads {SNAPSHOT_VERSION}")
+    if sha256(body).digest() != digest:
+        raise MalformedInput("the snapshot is damaged")
     try:
-        return _decoder.decode(data[5:])
-    except msgspec.DecodeError as error:
+        return _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedInput(f"the snapshot cannot be read: {error}") from error
+
+
+def totals_hold(snapshot: Snapshot) -> bool:
+    """Whether the three totals are the numbers of bits set."""
+    issued = sum(int.from_bytes(bits, "big").bit_count() for _, _, bits in snapshot.bits)
+    revoked = sum(int.from_bytes(chunk[:HALF_BYTES], "big").bit_count() for chunk in snapshot.chunks.values())
+    suspended = sum(int.from_bytes(chunk[HALF_BYTES:], "big").bit_count() for chunk in snapshot.chunks.values())
+    return (issued, revoked, suspended) == (snapshot.issued, snapshot.revoked, snapshot.suspended)
 
 
 def issuer_rows(issuers: Mapping[bytes, IssuerState]) -> list[IssuerRow]:

@@ -114,7 +114,8 @@ class IssuedBits:
     def add(self, slots: Collection[int], numbers: Collection[int]) -> None:
         """Set the bits of these slots; `numbers` are the lists that hold them."""
         if len(numbers) == 1:
-            self._add_to_list(*numbers, slots)
+            for number in numbers:
+                self._add_to_list(number, slots)
             return
         tables = {number: self._lists.get(number) for number in numbers}
         dense = {number: bits for number, bits in tables.items() if isinstance(bits, bytearray)}

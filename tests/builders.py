@@ -157,6 +157,10 @@ class LogBuilder:
         for unit in units:
             self.append(unit)
 
+    def all_units(self) -> list[Unit]:
+        """The units, without their indexes."""
+        return [unit for _, unit in self.units]
+
     def seal(self) -> int:
         """Append the status_root that is due. Returns its index."""
         return self.append(self.replay.draft().status_root(self.time))
