@@ -42,7 +42,7 @@ class Option(click.Option):
     """An option that its command's own variable sets, or else the variable of all commands that have it."""
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
-                own = f"{PREFIX}_{command_name(ctx).replace(' ', '_')}_{self.name}"
+        own = f"{PREFIX}_{command_name(ctx).replace(' ', '_')}_{self.name}"
         for variable in (own, f"{PREFIX}_{self.name}"):
             value = os.environ.get(variable.upper().replace("-", "_"))
             if value:

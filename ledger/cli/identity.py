@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from ledger.answers import LogInfo
+from ledger.checkpoint import parse_checkpoint
 from ledger.entry import issuer_id
 from ledger.errors import KeyFileError, NotFound, SignatureInvalid
 from ledger.keyfile import ISSUER_ED25519, PrivateKey, load_key, load_salt_key, replace_key
-from ledger.note import ED25519, VerifierKey, parse_vkey
+from ledger.note import parse_note, parse_vkey
+from ledger.policy import NONE, LogRule, Policy, evaluate
 from ledger.signing import Ed25519Key
 
 if TYPE_CHECKING:
     from ledger.client import LedgerClient
-    from ledger.policy import Policy
 
 #: How long a signature of ours may be used by whoever carries it, milliseconds; repetitions end with it.
 WINDOW_MS: Final = 3_600_000
@@ -45,12 +47,11 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Log(msgspec.Struct, frozen=True):
-    """The log that a URL leads to: origin and the key that signs its heads, and whether a policy vouches for it."""
+    """The log that a URL leads to: origin, a policy of nothing but its keys, and what it says about itself."""
 
     origin: str
-    key: VerifierKey
-    pinned: bool
-    info: Any
+    keys: Policy
+    info: LogInfo
 
 
 def load_identity(path: Path) -> Identity:
@@ -94,21 +95,21 @@ async def open_log(client: LedgerClient, policy: Policy | None) -> Log:
 
     Raises SignatureInvalid, MalformedNote, or what the client raises.
     """
-    from ledger.checkpoint import open_checkpoint
-
     info = await client.log_info()
     if policy is not None:
-        keys = [rule.vkey for rule in policy.logs if rule.vkey.name == info.origin and rule.vkey.algorithm == ED25519]
-        if not keys:
+        rules = tuple(rule for rule in policy.logs if rule.vkey.name == info.origin)
+        if not rules:
             raise SignatureInvalid(
-                f"{client.url} says that it is the log {info.origin!r}, which the policy does not name"
+                f"{client.url} is the log {info.origin!r} by its own word; the policy does not name it"
             )
     else:
-        keys = [key for key in map(parse_vkey, info.verifier_keys) if key.algorithm == ED25519]
-        if not keys or keys[0].name != info.origin:
-            raise SignatureInvalid(f"{client.url} states no Ed25519 key of its log")
-    open_checkpoint(info.checkpoint.encode(), keys[0])
-    return Log(info.origin, keys[0], policy is not None, info)
+        rules = tuple(LogRule(key) for key in map(parse_vkey, info.verifier_keys) if key.name == info.origin)
+        if not rules:
+            raise SignatureInvalid(f"{client.url} states no key of its log {info.origin!r}")
+    keys = Policy(rules, {}, {}, NONE)
+    note = parse_note(info.checkpoint.encode())
+    evaluate(keys, parse_checkpoint(note.text), note, now_s=0, max_age_s=None)
+    return Log(info.origin, keys, info)
 
 
 def salt_key_path(key: Path) -> Path:

@@ -92,13 +92,9 @@ class Journal:
         sent.void = True
         self._append({"void": sent.number, "reason": reason})
 
-    def standing(self) -> dict[bytes, tuple[Sent, int]]:
-        """Commitment -> (submission, position of its event) for everything that is, or may be, in the log."""
-        found: dict[bytes, tuple[Sent, int]] = {}
-        for sent in self.sent:
-            if not sent.void:
-                found.update((commitment, (sent, k)) for k, commitment in enumerate(sent.block.commitments()))
-        return found
+    def standing(self) -> dict[bytes, Sent]:
+        """Commitment -> its submission, for everything that is, or may be, in the log."""
+        return {commitment: sent for sent in self.sent if not sent.void for commitment in sent.block.commitments()}
 
     def _append(self, record: dict[str, Any]) -> None:
         line = _line(record)

@@ -1,0 +1,74 @@
+"""`badge-ledger serve`: parse the options, then hand over to `api.serve`, which only this command imports."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ledger.cli.app import command, option
+from ledger.cli.output import Output
+
+if TYPE_CHECKING:
+    from api.serve import Started
+
+
+@command(short_help="Run a ledger.")
+@option("--data", type=click.Path(file_okay=False, path_type=Path), default=Path("data"), help="Everything it keeps.")
+@option("--listen", metavar="HOST:PORT", default="127.0.0.1:8080", help="Where it listens; port 0 takes a free one.")
+@option("--origin", metavar="NAME", help="The log's name, forever: ledger.example/2026.  [default: as before]")
+@option("--database-url", metavar="URL", help="PostgreSQL 15 or newer.  [default: one of its own in DATA]")
+@option("--guard", type=click.Path(dir_okay=False, path_type=Path), help="The guard's file.  [default: DATA/guard.db]")
+@option("--fetch-documents/--no-fetch-documents", default=True, help="Look for issuers' keys on their own hosts.")
+@option("--allow-private-fetch", is_flag=True, help="... on private addresses too (for tests).")
+@option("--publish-interval", type=click.FloatRange(0, 3600), default=0.005, help="Least seconds between heads.")
+@option("--heartbeat", type=click.FloatRange(0.05, 86_400), default=300.0, help="Seconds between heads when idle.")
+@option("--answer-timeout", type=click.FloatRange(0.1, 3600), default=20.0, help="Seconds until 503 pending.")
+def serve(output: Output, data: Path, listen: str, **options: Any) -> None:
+    """Run a ledger from one folder: database, keys, guard and the operator's token are made at the first start.
+
+    Listens on this machine only unless told otherwise; put a proxy with TLS in front of it for others.
+
+    \b
+    Example:
+      badge-ledger serve --data ./data
+      badge-ledger serve --data /srv/ledger --origin ledger.example/2026 --listen 127.0.0.1:8080
+    """
+    from api.serve import ServeOptions, run
+
+    def ready(started: Started) -> None:
+        if output.json:
+            output.document(
+                {
+                    "url": started.url,
+                    "origin": started.origin,
+                    "verifier_keys": list(started.verifier_keys),
+                    "operator_token_file": str(started.operator_token_file),
+                }
+            )
+        else:
+            output.lines(f"{started.origin} at {started.url}")
+            output.fields(
+                [("log key", started.verifier_keys[0]), ("operator's token", str(started.operator_token_file))]
+            )
+        sys.stdout.flush()
+
+    run(
+        ServeOptions(
+            data=data,
+            listen=listen,
+            origin=options["origin"],
+            database_url=options["database_url"],
+            guard=options["guard"],
+            fetch_documents=options["fetch_documents"],
+            allow_private_fetch=options["allow_private_fetch"],
+            publish_interval_s=options["publish_interval"],
+            heartbeat_s=options["heartbeat"],
+            answer_timeout_s=options["answer_timeout"],
+            fault=os.environ.get("BADGE_LEDGER_FAULT", ""),
+        ),
+        ready=ready,
+    )

@@ -1,0 +1,140 @@
+"""What `revoke`, `suspend` and `reinstate` act on: slots, from badges, receipts, commitments, or the log itself.
+
+1234                     a slot
+64 hexadecimal digits    a commitment: every slot of this issuer in which it was issued
+anything else            a file: a receipt, or a badge (its commitment by the receipt beside it or the salt key)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ledger.block import Block
+from ledger.cli.files import PACKED_SUFFIX, RECEIPT_SUFFIX, is_for, read_badge, read_receipt, receipts_beside
+from ledger.cli.identity import Identity, load_salt
+from ledger.entry import ISSUE, REVOKE
+from ledger.errors import InputError, NotFound, SignatureInvalid
+from ledger.keyfile import HEADER, load_issuer_key
+from ledger.tiles import TILE_WIDTH
+from ledger.units import UnitReader
+
+if TYPE_CHECKING:
+    from ledger.answers import KeyDocument
+    from ledger.client import LedgerClient
+
+
+async def slots_of(target: str, client: LedgerClient, identity: Identity, salt_key: Path) -> list[int]:
+    """The slots that a target names. Raises NotFound, InputError."""
+    if re.fullmatch(r"0|[1-9][0-9]{0,18}", target, re.ASCII):
+        return [int(target)]
+    if re.fullmatch(r"[0-9a-f]{64}", target, re.ASCII):
+        return await _by_commitment(bytes.fromhex(target), client, identity)
+    return await _by_commitment(commitment_of(Path(target), salt_key), client, identity)
+
+
+def commitment_of(path: Path, salt_key: Path | None) -> bytes:
+    """The commitment that a receipt is for, or of a badge file: unsalted, or by the salt in the receipt beside it or
+    of the salt key. Raises InputError."""
+    from ledger import badges
+
+    if not path.is_file():
+        raise InputError(f"{path}: neither a slot, nor a commitment of 64 hexadecimal digits, nor a file")
+    if path.name.endswith((RECEIPT_SUFFIX, PACKED_SUFFIX)):
+        return read_receipt(path).issue_entry().commitment
+    badge = read_badge(path)
+    for beside in receipts_beside(path):
+        receipt = read_receipt(beside)
+        if is_for(receipt, badge):
+            return receipt.issue_entry().commitment
+    salt = None
+    if badges.needs_salt(badge):
+        if salt_key is None or not salt_key.exists():
+            raise InputError(f"{path}: its salt is needed: give its receipt instead, or --salt-key")
+        salt = badges.derive_salt(load_salt(salt_key), badge)
+    return badges.commitment(badge, salt)
+
+
+async def _by_commitment(commitment: bytes, client: LedgerClient, identity: Identity) -> list[int]:
+    from ledger.receipt_json import load
+
+    entries = [load(data).issue_entry() for data in await client.receipts(commitment, "short")]
+    slots = [e.slot for e in entries if e.issuer == identity.issuer and e.commitment == commitment]
+    if not slots:
+        raise NotFound(f"this issuer has issued no badge with the commitment {commitment.hex()}")
+    return slots
+
+
+async def signed_by(key: str, since: int, client: LedgerClient, identity: Identity) -> list[int]:
+    """Every slot that a key of this issuer issued at or after log index `since` and that is not revoked.
+
+    Each submission counts only if its signature by that key verifies: a server cannot talk an issuer into revoking
+    badges that the key never signed. Raises NotFound for a key that is not the issuer's, SignatureInvalid, InputError.
+    """
+    document = await client.issuer(identity.issuer)
+    wanted = _find_key(key, document.keys)
+    public_key = bytes.fromhex(wanted.public_key)
+    info = await client.log_info()
+    if since >= info.head.size:
+        raise InputError(f"--since {since}: the log has {info.head.size} entries")
+    issued: dict[int, None] = {}
+    async for block in _blocks(client, since, info.head.size):
+        if block.submission.issuer != identity.issuer:
+            continue
+        mine = block.submission.key == wanted.index
+        if mine:
+            block.check_events_root()
+            try:
+                block.verify_signature(info.origin, public_key)
+            except SignatureInvalid as error:
+                raise SignatureInvalid(
+                    f"the server shows a submission as signed by key {wanted.index} that is not; nothing was revoked"
+                ) from error
+        for slot, kind in zip(block.slots, block.kinds, strict=True):
+            if kind == ISSUE and mine:
+                issued[slot] = None
+            elif kind == REVOKE:
+                issued.pop(slot, None)
+    return list(issued)
+
+
+def _find_key(text: str, keys: list[KeyDocument]) -> KeyDocument:
+    """A key of the issuer by log index, public key (hexadecimal) or key file, its public half included."""
+    public = text
+    path = Path(text)
+    if path.is_file():
+        public = load_issuer_key(path).public_key.hex() if _is_private(path) else path.read_text().strip()
+    for key in keys:
+        if public == key.public_key or public == str(key.index):
+            return key
+    raise NotFound(f"{text}: no key of this issuer; its keys are {', '.join(str(key.index) for key in keys)}")
+
+
+def _is_private(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(HEADER)) == HEADER.encode()
+
+
+async def _blocks(client: LedgerClient, since: int, size: int) -> AsyncIterator[Block]:
+    """The submissions of the log from the one that holds index `since` on."""
+    start = await _start_of_unit(client, since, size)
+    reader = UnitReader(start)
+    async for _, entries in client.bundles(start, size, size):
+        for logged in reader.feed(entries):
+            if logged.block is not None:
+                yield logged.block
+
+
+async def _start_of_unit(client: LedgerClient, index: int, size: int) -> int:
+    """The index of the entry at or before `index` that is no event: where a reader may begin."""
+    end = index + 1
+    while end > 0:
+        start = max(0, (end - 1) // TILE_WIDTH * TILE_WIDTH)
+        async for first, entries in client.bundles(start, end, size):
+            for k in reversed(range(len(entries))):
+                if len(entries[k]) < 2 or not ISSUE <= entries[k][1] <= ISSUE + 3:
+                    return first + k
+        end = start
+    return 0
