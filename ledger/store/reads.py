@@ -241,7 +241,7 @@ class Reads(Part):
         return [(row[0], row[1]) for row in rows]
 
     async def find_submissions(self, keys: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
-        """Those idempotency keys that stand -> (index of the submission entry, event count); without the head's lock."""
+        """Those idempotency keys that stand -> (index of the submission entry, event count), without the lock."""
         rows = await self._sessions.fetch("looking up submissions", FIND_SUBMISSIONS, keys)
         return {row[0]: (row[1], row[2]) for row in rows}
 

@@ -81,12 +81,14 @@ def server_settings(application_name: str, **settings: int | str) -> dict[str, s
     """Session settings that the store relies on, whatever the database's or role's defaults are.
 
     No statement timeout: it would cancel a COMMIT's wait for its replica and look like success. The client's own
-    timeout ends such a session instead, which is an unknown outcome.
+    timeout ends such a session instead, which is an unknown outcome. No sequential scans where an index serves: every
+    query here has one, and a plan made while a table was empty would read all of it once it is large.
     """
     return {
         "application_name": application_name,
         "default_transaction_isolation": "read committed",
         "statement_timeout": "0",
+        "enable_seqscan": "off",
         "jit": "off",
     } | {name: str(value) for name, value in settings.items()}
 
@@ -103,11 +105,11 @@ async def open_connection(
 
 async def close_connection(connection: Connection) -> None:
     """Say goodbye, or cut. Never raises for what the database does."""
-    if not connection.is_closed():
+    if not is_lost(connection):
         try:
             await connection.close(timeout=5.0)
         except FAILURES:
-            connection.terminate()
+            cut(connection)
 
 
 async def check_server(connection: Connection) -> None:
@@ -144,34 +146,52 @@ class Warnings:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._connection.remove_log_listener(self._take)
+        if not is_lost(self._connection):
+            self._connection.remove_log_listener(self._take)
+
+
+def is_lost(connection: Connection) -> bool:
+    """True if the session is known to be gone. A pooled connection that was lost or cut is the pool's again and
+    refuses every question.
+    """
+    try:
+        closed: bool = connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True
+    return closed
+
+
+def cut(connection: Connection) -> None:
+    """End the session without a word."""
+    if not is_lost(connection):
+        connection.terminate()
 
 
 async def roll_back(connection: Connection) -> None:
     """End the open transaction without effect; a session that does not obey is cut, which has the same effect."""
-    if connection.is_closed():
+    if is_lost(connection):
         return
     try:
         await connection.execute("ROLLBACK", timeout=_ROLLBACK_TIMEOUT_S)
     except BaseException as error:
-        connection.terminate()
+        cut(connection)
         if not isinstance(error, FAILURES):
             raise
 
 
 async def commit(connection: Connection, what: str) -> None:
     """COMMIT. Raises DatabaseError (nothing changed) or OutcomeUnknown; the session is cut after either."""
-    if connection.is_closed():  # lost before COMMIT was sent: the server rolls back
+    if is_lost(connection):  # lost before COMMIT was sent: the server rolls back
         raise DatabaseError(f"{what} failed: the connection was lost before the commit")
     with Warnings(connection) as warnings:
         try:
             status = await connection.execute("COMMIT")
             await asyncio.sleep(0)  # asyncpg hands notices to the loop; let those of this COMMIT arrive
         except FAILURES as error:
-            connection.terminate()
+            cut(connection)
             raise _after_sending(what, error) from error
         except BaseException:  # cancelled: the caller is gone, and the session must not be reused in mid-commit
-            connection.terminate()
+            cut(connection)
             raise
     if status != "COMMIT":
         raise DatabaseError(f"{what} failed: the database answered {status} to COMMIT")
