@@ -459,7 +459,7 @@ def test_without_a_maximal_age_old_ones_count() -> None:
 
 def test_the_newest_of_several_cosignatures_counts() -> None:
     """A witness may have cosigned twice; all must verify, the newest that is not in the future counts."""
-    lines = (witness_line(0, 500), witness_line(0, 5), witness_line(0, -500), witness_line(1, 7))
+    lines = [witness_line(0, age_s) for age_s in (500, 50, 5, 20, -500)] + [witness_line(1, 7)]
     found = run(TWO_OF_THREE, *lines, max_age_s=100)
     assert found.witnesses == {"w0": NOW - 5, "w1": NOW - 7}
     assert len(found.dropped) == 2
