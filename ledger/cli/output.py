@@ -72,9 +72,13 @@ class Output:
         for row in rows:
             table.add_row(*(Text(plain(cell)) for cell in row))
         console = _console(sys.stdout)
-        if not console.is_terminal:
-            console.width = 10_000
-        console.print(table)
+        if console.is_terminal:
+            console.print(table)
+            return
+        console.width = 10_000
+        with console.capture() as captured:
+            console.print(table)
+        self.lines(*(line.rstrip() for line in captured.get().splitlines()))
 
     def styled(self, text: str, style: str) -> None:
         """One line of the people's result in a style, where styles can be seen."""

@@ -168,7 +168,7 @@ def _key_rows(key: VerifierKey) -> list[tuple[str, str]]:
 def _show(output: Output, file: Path, document: dict[str, Any]) -> None:
     alone = document["quorum"] == "none"
     sound = (
-        "quorum none: the log's own word counts, no witness is asked" if alone else "any two quorums share a witness"
+        "quorum none: no witness is asked, the log is believed" if alone else "any two quorums share a witness"
     )
     output.lines(f"{file}: well-formed; {sound}")
     rows = [("log", d["name"], d["algorithm"], d["key_id"]) for d in document["logs"]]

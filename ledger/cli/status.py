@@ -14,7 +14,7 @@ import msgspec
 from ledger.cli.app import command, option
 from ledger.cli.options import Reason, key_option, load_policy, policy_option, url_option
 from ledger.cli.output import Output
-from ledger.errors import InputError, LedgerError, RuleViolation
+from ledger.errors import InputError, LedgerError, NotFound, RuleViolation
 
 if TYPE_CHECKING:
     from ledger.cli.identity import Identity, Log
@@ -227,7 +227,11 @@ class _Sender:
 
     async def _explain(self, change: Change, error: RuleViolation) -> None:
         """Why the log refused this slot: it may be in the wanted state already."""
-        state = (await self._client.slot(change.slot or 0)).state
+        try:
+            state = (await self._client.slot(change.slot or 0)).state
+        except NotFound as unknown:
+            change.result, change.detail = "failed", unknown.detail
+            return
         if state == self._state and error.rule == "illegal-transition":
             change.result = "already"
         else:
