@@ -36,8 +36,9 @@ from ledger.entry import (
 )
 from ledger.errors import InputError, MalformedReceipt, TooLarge
 from ledger.merkle import HASH_BYTES, MAX_SIZE, Node, Plan, leaf_hash
-from ledger.note import MAX_SIGNATURES, Note, SignatureLine
+from ledger.note import MAX_SIGNATURES, Note, SignatureLine, format_note
 from ledger.status import CHUNK_BYTES, slot_state
+from ledger.tlogproof import TlogProof
 
 MAGIC: Final = b"BLR1"
 #: Largest receipt that is read or written, in either form.
@@ -205,6 +206,19 @@ def checkpoint_of(receipt: Receipt) -> tuple[Checkpoint, Note]:
     root = merkle.root_from_multiproof(leaves, receipt.tree_size, receipt.log_proof)
     checkpoint = Checkpoint(receipt.origin, receipt.tree_size, root)
     return checkpoint, Note(format_checkpoint(checkpoint), receipt.signatures)
+
+
+def to_tlog_proof(receipt: Receipt, inclusion_proof: Sequence[bytes]) -> TlogProof:
+    """The issuance alone as a C2SP `.tlog-proof`: the RFC 6962 inclusion proof of the issue entry, under the same head.
+
+    Its extra data are the issue entry and the salt, if there is one (74 or 106 bytes): what a verifier needs to get
+    from the badge to the leaf. Raises ProofInvalid if the inclusion proof does not lead to the receipt's root.
+    """
+    checkpoint, note = checkpoint_of(receipt)
+    merkle.verify_inclusion(
+        leaf_hash(receipt.issue), receipt.index, receipt.tree_size, inclusion_proof, checkpoint.root
+    )
+    return TlogProof(receipt.index, tuple(inclusion_proof), format_note(note), receipt.issue + (receipt.salt or b""))
 
 
 # Encode and decode ---------------------------------------------------------------------------------------------------

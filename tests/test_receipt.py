@@ -7,9 +7,9 @@ import hashlib
 import pytest
 from msgspec.structs import replace
 
-from ledger.errors import LedgerError, MalformedReceipt, TooLarge
+from ledger.errors import LedgerError, MalformedReceipt, ProofInvalid, TooLarge
 from ledger.merkle import build as build_proof
-from ledger.merkle import plan_inclusion, verify_inclusion
+from ledger.merkle import leaf_hash, plan_inclusion, verify_inclusion
 from ledger.note import SignatureLine
 from ledger.receipt import (
     MAX_RECEIPT_BYTES,
@@ -22,9 +22,11 @@ from ledger.receipt import (
     log_targets,
     plan_events,
     plan_receipt,
+    to_tlog_proof,
     with_salt,
     with_signatures,
 )
+from ledger.tlogproof import format_tlog_proof, parse_tlog_proof, verify_tlog_proof
 from ledger.verify import verify_receipt
 from tests.builders import ORIGIN, demo_log
 from tests.receipt_builder import AllNodes, Anchored, anchored, build, policy
@@ -309,3 +311,15 @@ def test_the_log_proof_is_about_the_same_tree_as_inclusion(scene: Anchored) -> N
     checkpoint, _ = checkpoint_of(receipt)
     proof = build_proof(plan_inclusion(scene.index, scene.log.size), AllNodes(scene.log.leaves))
     verify_inclusion(scene.log.leaves[scene.index], scene.index, scene.log.size, proof, checkpoint.root)
+
+
+def test_the_issuance_alone_is_a_tlog_proof(scene: Anchored) -> None:
+    """By any C2SP verifier, and its extra data lead from the badge to the leaf."""
+    receipt = build(scene.log, scene.index, full=False, salt=SALT)
+    inclusion = build_proof(plan_inclusion(scene.index, scene.log.size), AllNodes(scene.log.leaves))
+    proof = parse_tlog_proof(format_tlog_proof(to_tlog_proof(receipt, inclusion)))
+    assert proof.extra == receipt.issue + SALT
+    assert to_tlog_proof(with_salt(receipt, None), inclusion).extra == receipt.issue
+    verify_tlog_proof(leaf_hash(proof.extra[:74]), proof, policy(ORIGIN), now_s=scene.time_s)
+    with pytest.raises(ProofInvalid):
+        to_tlog_proof(receipt, inclusion[:-1])
