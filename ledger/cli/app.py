@@ -11,12 +11,15 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ledger.cli.output import Output, plain
 from ledger.errors import LedgerError
+
+if TYPE_CHECKING:
+    from ledger.clock import Clock
 
 PREFIX: Final = "BADGE_LEDGER"
 
@@ -166,9 +169,9 @@ def root() -> None:
     """
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line; the exit status."""
-    output = Output()
+def run(arguments: Sequence[str] | None = None, *, clock: Clock | None = None) -> int:
+    """Run one command line; the exit status. Tests hand in a clock."""
+    output = Output(clock)
     try:
         result = root.main(
             args=None if arguments is None else list(arguments),

@@ -86,7 +86,7 @@ async def _issue(
     from ledger.cli.journal import Journal
     from ledger.client import LedgerClient
 
-    async with LedgerClient(url) as client:
+    async with LedgerClient(url, clock=output.clock) as client:
         log = await open_log(client, policy)
         identity = await with_index(identity, client)
         usable = [item for item in items if item.result is None]

@@ -48,7 +48,7 @@ def add(output: Output, key: Path, url: str, policy: Path | None, **options: Any
     token = _token(options)
     evidence = _evidence(options["evidence"])
     document, known = asyncio.run(
-        _register(key, url, load_policy(policy), options["identifier"], options["roles"], evidence, token)
+        _register(output, key, url, load_policy(policy), options["identifier"], options["roles"], evidence, token)
     )
     if output.json:
         output.document({"issuer": document, "key": known})
@@ -84,7 +84,7 @@ def keys(
     """
     if added is not None and retire is not None:
         raise InputError("--add and --retire are two changes: make them one after the other")
-    document = asyncio.run(_change_keys(key, url, load_policy(policy), added, roles, retire))
+    document = asyncio.run(_change_keys(output, key, url, load_policy(policy), added, roles, retire))
     if output.json:
         output.document(document)
         return
@@ -104,7 +104,7 @@ def list_issuers(output: Output, url: str) -> None:
     Example:
       badge-ledger issuer list --url https://ledger.example/
     """
-    documents = asyncio.run(_list(url))
+    documents = asyncio.run(_list(output, url))
     if output.json:
         output.document({"issuers": documents})
         return
@@ -119,7 +119,14 @@ for _command in (add, keys, list_issuers):
 
 
 async def _register(
-    path: Path, url: str, policy: Any, identifier: str | None, roles: int, evidence: bytes | None, token: str | None
+    output: Output,
+    path: Path,
+    url: str,
+    policy: Any,
+    identifier: str | None,
+    roles: int,
+    evidence: bytes | None,
+    token: str | None,
 ) -> tuple[IssuerDocument, KeyDocument]:
     from ledger.cli.identity import open_log, remember
     from ledger.client import LedgerClient
@@ -129,7 +136,7 @@ async def _register(
 
     key = load_issuer_key(path)
     name = identifier or load_key(path).issuer or did_key(key.public_key)
-    async with LedgerClient(url, token=token) as client:
+    async with LedgerClient(url, clock=output.clock, token=token) as client:
         log = await open_log(client, policy)
         message = key_message(log.origin, ADD, ZERO32, name, roles, ALG_ED25519, key.public_key)
         document = await client.register_issuer(name, key.public_key, roles, key.sign(message), evidence)
@@ -139,13 +146,13 @@ async def _register(
 
 
 async def _change_keys(
-    path: Path, url: str, policy: Any, added: Path | None, roles: int, retire: str | None
+    output: Output, path: Path, url: str, policy: Any, added: Path | None, roles: int, retire: str | None
 ) -> IssuerDocument:
     from ledger.cli.identity import load_identity, open_log, with_index
     from ledger.client import LedgerClient
 
     identity = load_identity(path)
-    async with LedgerClient(url) as client:
+    async with LedgerClient(url, clock=output.clock) as client:
         log = await open_log(client, policy)
         document = await client.issuer(identity.issuer)
         if added is not None:
@@ -207,12 +214,12 @@ def _signed_change(
     return message, change
 
 
-async def _list(url: str) -> list[IssuerDocument]:
+async def _list(output: Output, url: str) -> list[IssuerDocument]:
     from ledger.client import LedgerClient
 
     found: list[IssuerDocument] = []
     after: str | None = None
-    async with LedgerClient(url) as client:
+    async with LedgerClient(url, clock=output.clock) as client:
         while True:
             page = await client.issuers(after, 1000)
             found += page.issuers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +49,7 @@ def log(
     """
     if last is not None and start is not None:
         raise InputError("--last and --start are two choices: give one of them")
-    info, entries = asyncio.run(_read(url, load_policy(policy, log_key), last, start, count))
+    info, entries = asyncio.run(_read(output, url, load_policy(policy, log_key), last, start, count))
     if entries is not None:
         _show_entries(output, entries)
     else:
@@ -58,12 +57,12 @@ def log(
 
 
 async def _read(
-    url: str, policy: Any, last: int | None, start: int | None, count: int
+    output: Output, url: str, policy: Any, last: int | None, start: int | None, count: int
 ) -> tuple[LogInfo, list[tuple[int, bytes]] | None]:
     from ledger.cli.identity import open_log
     from ledger.client import LedgerClient
 
-    async with LedgerClient(url) as client:
+    async with LedgerClient(url, clock=output.clock) as client:
         info = (await open_log(client, policy)).info
         if last is None and start is None:
             return info, None
@@ -88,7 +87,7 @@ def _show_head(output: Output, info: LogInfo) -> None:
         output.document(document)
         return
     head = info.head
-    age = int(time.time()) - head.time_ms // 1000
+    age = output.clock.now_ms() // 1000 - head.time_ms // 1000
     output.lines(info.origin)
     output.fields(
         [

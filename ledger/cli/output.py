@@ -10,9 +10,12 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
+
+if TYPE_CHECKING:
+    from ledger.clock import Clock
 
 
 def plain(text: str) -> str:
@@ -39,12 +42,22 @@ def format_age(seconds: int) -> str:
 
 
 class Output:
-    """The two streams of one run. `json` is set by the command's own --json."""
+    """The two streams of one run, and its clock. `json` is set by the command's own --json."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock
         self.json = False
         #: What Ctrl-C means at this point, as a sentence.
         self.when_interrupted = "nothing was changed"
+
+    @property
+    def clock(self) -> Clock:
+        """The machine's clock, or the one that a test hands in. Imported late: it brings asyncio along."""
+        if self._clock is None:
+            from ledger.clock import SystemClock
+
+            self._clock = SystemClock()
+        return self._clock
 
     def document(self, value: Any) -> None:
         """The machine's result: one JSON document on one line."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +41,7 @@ def init(output: Output, url: str, out: Path, post_quantum: bool, force: bool) -
     """
     from ledger.cli.files import write_new
 
-    key = asyncio.run(_fetch_key(url, post_quantum))
+    key = asyncio.run(_fetch_key(output, url, post_quantum))
     write_new(out, _policy_text(key, url).encode(), force=force)
     if output.json:
         output.document({"file": str(out), **_describe(key)})
@@ -78,7 +77,7 @@ def check(output: Output, file: Path, url: str | None, max_age: int | None) -> N
         "auditors": [display_name(name) for name in getattr(trusted.groups.get("auditors"), "members", ())],
     }
     if url is not None:
-        document["head"] = asyncio.run(_evaluate(url, trusted, max_age))
+        document["head"] = asyncio.run(_evaluate(output, url, trusted, max_age))
     if output.json:
         output.document(document)
         return
@@ -89,7 +88,7 @@ for _command in (init, check):
     policy.add_command(_command)
 
 
-async def _fetch_key(url: str, post_quantum: bool) -> VerifierKey:
+async def _fetch_key(output: Output, url: str, post_quantum: bool) -> VerifierKey:
     """The log's key of the wanted kind; its signature is on the newest checkpoint."""
     from ledger.checkpoint import parse_checkpoint
     from ledger.client import LedgerClient
@@ -97,7 +96,7 @@ async def _fetch_key(url: str, post_quantum: bool) -> VerifierKey:
     from ledger.policy import NONE, LogRule, Policy, evaluate
 
     wanted = MLDSA44_COSIGNATURE if post_quantum else ED25519
-    async with LedgerClient(url) as client:
+    async with LedgerClient(url, clock=output.clock) as client:
         info = await client.log_info()
     keys = [key for key in map(parse_vkey, info.verifier_keys) if key.algorithm == wanted and key.name == info.origin]
     if not keys:
@@ -108,16 +107,16 @@ async def _fetch_key(url: str, post_quantum: bool) -> VerifierKey:
     return keys[0]
 
 
-async def _evaluate(url: str, trusted: Policy, max_age_s: int | None) -> dict[str, Any]:
+async def _evaluate(output: Output, url: str, trusted: Policy, max_age_s: int | None) -> dict[str, Any]:
     from ledger.checkpoint import parse_checkpoint
     from ledger.client import LedgerClient
     from ledger.note import parse_note
     from ledger.policy import display_name, evaluate
 
-    async with LedgerClient(url) as client:
+    async with LedgerClient(url, clock=output.clock) as client:
         note = parse_note(await client.checkpoint())
     checkpoint = parse_checkpoint(note.text)
-    found = evaluate(trusted, checkpoint, note, now_s=int(time.time()), max_age_s=max_age_s)
+    found = evaluate(trusted, checkpoint, note, now_s=output.clock.now_ms() // 1000, max_age_s=max_age_s)
     return {
         "origin": checkpoint.origin,
         "size": checkpoint.size,
@@ -167,9 +166,7 @@ def _key_rows(key: VerifierKey) -> list[tuple[str, str]]:
 
 def _show(output: Output, file: Path, document: dict[str, Any]) -> None:
     alone = document["quorum"] == "none"
-    sound = (
-        "quorum none: no witness is asked, the log is believed" if alone else "any two quorums share a witness"
-    )
+    sound = "quorum none: no witness is asked, the log is believed" if alone else "any two quorums share a witness"
     output.lines(f"{file}: well-formed; {sound}")
     rows = [("log", d["name"], d["algorithm"], d["key_id"]) for d in document["logs"]]
     rows += [("witness", d["witness"], d["algorithm"], d["key_id"]) for d in document["witnesses"]]

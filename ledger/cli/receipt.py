@@ -46,7 +46,7 @@ def receipt(output: Output, badge: str, url: str, **options: Any) -> None:
     """
     if options["packed"] and options["tlog_proof"]:
         raise InputError("--packed and --tlog-proof are two forms: choose one")
-    data, found, kind = asyncio.run(_fetch(badge, url, options))
+    data, found, kind = asyncio.run(_fetch(output, badge, url, options))
     target = _target(badge, options, found)
     if target is None:
         sys.stdout.buffer.write(data + b"\n" if kind == "json" else data)
@@ -62,7 +62,7 @@ def receipt(output: Output, badge: str, url: str, **options: Any) -> None:
         output.lines(f"{target}: entry {found.index}, slot {entry.slot}, as of a log of {found.tree_size} entries")
 
 
-async def _fetch(badge: str, url: str, options: dict[str, Any]) -> tuple[bytes, Receipt, str]:
+async def _fetch(output: Output, badge: str, url: str, options: dict[str, Any]) -> tuple[bytes, Receipt, str]:
     from ledger.cli.identity import open_log
     from ledger.cli.trust import HeadChecker
     from ledger.client import LedgerClient
@@ -71,7 +71,7 @@ async def _fetch(badge: str, url: str, options: dict[str, Any]) -> tuple[bytes, 
 
     commitment, salt = _wanted(badge, options)
     policy = load_policy(options["policy"], options["log_key"])
-    async with LedgerClient(url) as client:
+    async with LedgerClient(url, clock=output.clock) as client:
         log = await open_log(client, policy)
         checker = HeadChecker(log, policy)
         found = [load(data) for data in await client.receipts(commitment, options["profile"])]

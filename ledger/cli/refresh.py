@@ -82,7 +82,7 @@ async def _refresh(output: Output, files: list[Path], url: str, policy: Any) -> 
     from ledger.client import LedgerClient
 
     gate = asyncio.Semaphore(_FETCHES)
-    async with LedgerClient(url) as client:
+    async with LedgerClient(url, clock=output.clock) as client:
         log = await open_log(client, policy)
         checker = HeadChecker(log, policy)
         with output.progress("refreshing", len(files)) as progress:

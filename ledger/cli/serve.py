@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ledger.cli.app import command, option
 from ledger.cli.output import Output
-
-if TYPE_CHECKING:
-    from api.serve import Started
 
 
 @command(short_help="Run a ledger.")
@@ -37,7 +34,7 @@ def serve(output: Output, data: Path, listen: str, **options: Any) -> None:
       badge-ledger serve --data ./data
       badge-ledger serve --data /srv/ledger --origin ledger.example/2026 --listen 127.0.0.1:8080
     """
-    from api.serve import ServeOptions, run
+    from api.serve import ServeOptions, Started, run
 
     def ready(started: Started) -> None:
         if output.json:

@@ -147,7 +147,7 @@ async def _change(
     identity = load_identity(options["key"])
     salt_key = options["salt_key"] or salt_key_path(identity.path)
     changes: list[Change] = []
-    async with LedgerClient(options["url"]) as client:
+    async with LedgerClient(options["url"], clock=output.clock) as client:
         log = await open_log(client, policy)
         identity = await with_index(identity, client)
         for target in targets:

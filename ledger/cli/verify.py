@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import click
@@ -48,7 +47,7 @@ def verify(
         receipt_path, receipt = find_receipt(badge, read)
     else:
         receipt = read_receipt(receipt_path)
-    verdict = decide(read, receipt, trusted, int(time.time()), max_age, status_base=status_base)
+    verdict = decide(read, receipt, trusted, output.clock.now_ms() // 1000, max_age, status_base=status_base)
     if output.json:
         output.document({"badge": str(badge), "receipt": str(receipt_path), "verdict": verdict.to_json()})
     else:
