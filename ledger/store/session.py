@@ -224,15 +224,25 @@ class Sessions:
     ) -> Sessions:
         settings = server_settings(application_name, idle_in_transaction_session_timeout=idle_in_transaction_timeout_ms)
         with reading("connecting to the database"):
+            # No floor (min_size=0): asyncpg would fill the log with its attempts to keep one while the server is away.
+            # Sessions are opened when needed, the first few right here, and stay open.
             pool = await asyncpg.create_pool(
                 dsn,
-                min_size=min_size,
+                min_size=0,
                 max_size=max_size,
+                max_inactive_connection_lifetime=0,
                 command_timeout=command_timeout_s,
                 timeout=10.0,
                 server_settings=settings,
                 reset=_keep,
             )
+            try:
+                first = await asyncio.gather(*(pool.acquire() for _ in range(min_size)))
+                for connection in first:
+                    await pool.release(connection)
+            except BaseException:
+                pool.terminate()
+                raise
         return cls(pool, dsn, application_name)
 
     async def close(self, timeout_s: float) -> None:
