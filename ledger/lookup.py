@@ -63,11 +63,11 @@ class Lookup:
         positions = (k for k, kind in enumerate(block.kinds) if kind == ISSUE)
         for k, commitment in zip(positions, commitments, strict=True):
             prefix, at = prefix_of(commitment), index + 1 + k
-            known = self._recent.get(prefix)
-            if known is None:
+            known = self.recent(prefix)
+            if not known:
                 self._recent[prefix] = at
-            else:
-                self._recent[prefix] = (*((known,) if isinstance(known, int) else known), at)
+            elif at not in known:  # a node that rereads the log meets what it knows already
+                self._recent[prefix] = (*known, at)
 
     def recent(self, prefix: int) -> tuple[int, ...]:
         """Log indexes of recent issue entries with this prefix."""
@@ -77,8 +77,10 @@ class Lookup:
     async def candidates(self, commitment: bytes) -> list[int]:
         """Log indexes, ascending, of issue entries whose commitment has the same first 8 bytes."""
         prefix = prefix_of(commitment)
+        # Memory first: what a `fill` moves into the store between the two readings is then found twice, not never.
+        recent = self.recent(prefix)
         stored = [index for _, index in await self._store.lookup([prefix])]
-        return sorted({*stored, *self.recent(prefix)})
+        return sorted({*stored, *recent})
 
     async def fill(self, size: int) -> int:
         """Write what is recent below `size` (a published size) as one sorted run; the number of rows written."""

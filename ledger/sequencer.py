@@ -20,13 +20,14 @@ import msgspec
 import structlog
 
 from ledger import faults
-from ledger.assemble import Grown, Logged, Tip
+from ledger.assemble import Grown, Logged
 from ledger.block import Block
 from ledger.clock import Clock
-from ledger.entry import LIST_CHUNKS, IssuerKey, LogParams, StatusList, StatusRoot, decode, encode
+from ledger.entry import IssuerKey, LogParams, StatusList, StatusRoot, encode
 from ledger.errors import (
     ClockUnsafe,
     ForkDetected,
+    InputError,
     LedgerError,
     LedgerStopped,
     OutcomeUnknown,
@@ -38,15 +39,11 @@ from ledger.lookup import Lookup
 from ledger.merkle import leaf_hash
 from ledger.message import idempotency_key
 from ledger.replay import Draft, Replay
-from ledger.status import StatusTree
+from ledger.sequencer_state import HeadState, LogState, tile_levels
 from ledger.store import Append, Commit, Store
-from ledger.tiles import TILE_WIDTH, Edge, Tile, encode_bundle, partial_width
-from ledger.units import UnitReader
 
 #: How far the wall clock may be from the database's or move against the monotonic clock, milliseconds.
 CLOCK_TOLERANCE_MS = 5_000
-#: Entries read at a time when catching up.
-_PAGE = 50_000
 #: Idempotency keys are kept this long past not_after, milliseconds (24 hours).
 _KEEP_KEYS_MS = 86_400_000
 
@@ -102,15 +99,6 @@ class EntryWork:
         return [Logged(index, data, leaf, entry)]
 
 
-class HeadState(msgspec.Struct, frozen=True):
-    """What proofs under the head of `size` leaves need: its last leaf and its status tree."""
-
-    size: int
-    status_root: StatusRoot
-    entry: bytes
-    status: StatusTree
-
-
 class _Queued:
     __slots__ = ("future", "work")
 
@@ -147,21 +135,23 @@ class Sequencer:
         self._task: asyncio.Task[None] | None = None
         self._stopped: LedgerError | None = None
         self._anchor_ms: float | None = None
+        self._clock_fault: str | None = None
         self._log = structlog.get_logger("sequencer")
-        self.replay = Replay(origin)
-        self.tip = Tip(Edge())
-        #: Heads since the published one, oldest first.
-        self._heads: deque[HeadState] = deque()
+        self._state = LogState(store, lookup, origin)
         self.commits = 0
         self.committed_events = 0
+
+    @property
+    def replay(self) -> Replay:
+        """The log's state as this node knows it, under the rules. Another object after a rereading."""
+        return self._state.replay
 
     # -- life -----------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Load the state of the log from the store, open the log if it is empty, begin to take work."""
         await self.check_clock()
-        async with self._lock:
-            await self._reload()
+        await self.refresh()
         if self.replay.size == 0:
             await self._commit([])
         self._task = asyncio.create_task(self._run(), name="sequencer")
@@ -188,7 +178,7 @@ class Sequencer:
         (nothing changed) or OutcomeUnknown.
         """
         if self._stopped is not None:
-            raise self._stopped
+            raise self._refusal(self._stopped)
         weight = work.block.submission.count if isinstance(work, SubmissionWork) else 1
         if self._queue and self._queued_events + weight > self._max_queued_events:
             raise Overloaded("too many events are queued; nothing changed", retry_after_s=1)
@@ -202,28 +192,12 @@ class Sequencer:
         """Learn what other nodes committed, without the lock of the head row."""
         async with self._lock:
             head = await self._store.head()
-            if head.size != self.replay.size:
-                await self._catch_up(head.size, head.root)
+            if not self._state.stands_at(head.size, head.root):
+                await self._state.catch_up(head.size, head.root)
 
-    def head_state(self, size: int) -> HeadState | None:
-        """The state at the head of exactly `size` leaves, if this node still has it; older ones are dropped."""
-        while self._heads and self._heads[0].size < size:
-            self._heads.popleft()
-        if self._heads and self._heads[0].size == size:
-            return self._heads[0]
-        return None
-
-    async def past_state(self, size: int) -> HeadState:
-        """The state at a past head of `size` leaves, read back from the store: after a start ahead of publication."""
-        data = (await self._store.read_entries(size - 1, size))[0]
-        entry = decode(data)
-        if not isinstance(entry, StatusRoot):
-            raise ForkDetected(f"the head of size {size} does not end in a status_root: run `badge-ledger check`")
-        chunks = await self._store.status_chunks(0, entry.lists * LIST_CHUNKS - 1, size) if entry.lists else {}
-        status = StatusTree.from_chunks(entry.lists, chunks)
-        if status.root != entry.root:
-            raise ForkDetected(f"the stored status at size {size} is not the logged one: run `badge-ledger check`")
-        return HeadState(size, entry, data, status)
+    async def state_at(self, size: int) -> HeadState:
+        """The state at the head of `size` leaves: from memory, which drops what is older, or read back."""
+        return self._state.head_state(size) or await self._state.past_state(size)
 
     async def snapshot(self) -> tuple[int, bytes]:
         """The replay state as it is now: (size, bytes)."""
@@ -236,10 +210,12 @@ class Sequencer:
         database = await self._store.database_now_ms()
         after = self._clock.now_ms()
         if not before - CLOCK_TOLERANCE_MS <= database <= after + CLOCK_TOLERANCE_MS:
-            raise ClockUnsafe(
-                f"this machine's clock is {abs(database - after) / 1000:.1f} s from the database's; set it right",
-                retry_after_s=30,
+            # Remembered, so that nothing is written until a later check finds the two together again.
+            self._clock_fault = (
+                f"this machine's clock is {abs(database - after) / 1000:.1f} s from the database's; set it right"
             )
+            raise ClockUnsafe(self._clock_fault, retry_after_s=30)
+        self._clock_fault = None
         if self._anchor_ms is None:
             self._anchor_ms = after - self._clock.monotonic() * 1000
 
@@ -256,15 +232,17 @@ class Sequencer:
             group = self._take_group()
             try:
                 if isinstance(self._stopped, LedgerStopped):
-                    raise self._stopped
+                    raise self._refusal(self._stopped)
                 await self._commit(group)
             except LedgerError as error:
+                if isinstance(error, ForkDetected):
+                    self._log.error("sequencer.fork", reason=error.detail)
                 self._fail(group, error)
             except Exception as error:
                 self._log.exception("sequencer.bug")
                 what = type(error).__name__
                 self._fail(group, OutcomeUnknown(f"internal error ({what}); repeat the identical request"))
-                await self._forget()
+                self._state.doubt()
 
     def _take_group(self) -> list[_Queued]:
         group: list[_Queued] = []
@@ -280,6 +258,11 @@ class Sequencer:
         return group
 
     @staticmethod
+    def _refusal(error: LedgerError) -> LedgerError:
+        """Another one like it: each raising of one and the same object would add to its traceback for ever."""
+        return type(error)(error.detail, retry_after_s=error.retry_after_s, **error.members)
+
+    @staticmethod
     def _fail(group: Sequence[_Queued], error: LedgerError) -> None:
         for queued in group:
             if not queued.future.done():
@@ -287,57 +270,71 @@ class Sequencer:
 
     async def _commit(self, group: list[_Queued]) -> None:
         async with self._lock:
-            answers: list[tuple[_Queued, Outcome]] = []
+            if self._state.doubtful:
+                # Reading the log anew takes seconds, in which nobody else should wait for the head row.
+                head = await self._store.head()
+                await self._state.catch_up(head.size, head.root)
             try:
                 async with self._store.append() as append:
                     faults.reach("sequencer.locked")
-                    if append.head.size != self.replay.size or append.head.root != self._root():
-                        await self._catch_up(append.head.size, append.head.root)
+                    if not self._state.stands_at(append.head.size, append.head.root):
+                        await self._state.catch_up(append.head.size, append.head.root)
                     draft, units, answers = await self._validate(append, group)
-                    if not units:
-                        grown = None
-                    else:
-                        grown = self.tip.extend(units)
+                    grown = None
+                    if units:
+                        grown = self._state.tip.extend(units)
                         await append.write(self._to_commit(draft, units, grown))
                         faults.reach("sequencer.before-commit")
             except OutcomeUnknown:
-                await self._forget(locked=True)
+                self._state.doubt()
                 raise
             if grown is not None:
                 faults.reach("sequencer.after-commit")
-                self._integrate(draft, units, grown)
-        for queued, outcome in answers:
-            if not queued.future.done():
-                queued.future.set_result(outcome)
+                self._state.integrate(draft, units, grown)
+                self.commits += 1
+                self.committed_events += sum(unit.count - 1 for unit in units)
+        # Refusals too are told only now: what made them refusals may have been in this very transaction.
+        for queued, answer in answers:
+            if queued.future.done():
+                continue
+            if isinstance(answer, Outcome):
+                queued.future.set_result(answer)
+            else:
+                queued.future.set_exception(answer)
         if grown is not None:
             self._on_integrated()
 
     async def _validate(
         self, append: Append, group: list[_Queued]
-    ) -> tuple[Draft, list[Logged], list[tuple[_Queued, Outcome]]]:
+    ) -> tuple[Draft, list[Logged], list[tuple[_Queued, Outcome | LedgerError]]]:
         submissions = [q.work for q in group if isinstance(q.work, SubmissionWork)]
         known: dict[bytes, tuple[int, int]] = {}
         if submissions:
             known = await append.find_submissions([work.key for work in submissions])
         draft = self.replay.draft()
         units: list[Logged] = []
-        answers: list[tuple[_Queued, Outcome]] = []
-        time_ms = self._time_ms()
+        answers: list[tuple[_Queued, Outcome | LedgerError]] = []
+        beats: list[_Queued] = []
+        time_ms, unsafe = self._time_ms()
         if draft.size == 0:
+            if unsafe is not None:
+                raise unsafe
             units += EntryWork(lambda _, now: LogParams(now, self._origin)).append_to(draft, time_ms)
         for queued in group:
             work = queued.work
-            if work is None:
-                # A bare status_root: where it stands is known when the whole group is in the draft.
-                answers.append((queued, Outcome(-1, 1, 0)))
-                continue
             if isinstance(work, SubmissionWork) and (first := known.get(work.key)) is not None:
                 answers.append((queued, Outcome(first[0], first[1], first[0] + first[1] + 1, repeated=True)))
                 continue
+            if unsafe is not None:
+                answers.append((queued, unsafe))
+                continue
+            if work is None:
+                beats.append(queued)
+                continue
             try:
                 logged = work.append_to(draft, time_ms)
-            except RuleViolation as error:
-                queued.future.set_exception(error)
+            except (RuleViolation, InputError) as error:
+                answers.append((queued, error))
                 continue
             unit = logged[0]
             units += logged
@@ -345,17 +342,15 @@ class Sequencer:
             answers.append((queued, Outcome(unit.index, count, unit.index + unit.count, time_ms=time_ms)))
             if isinstance(work, SubmissionWork):
                 known[work.key] = (unit.index, work.block.submission.count)
-        if units or any(outcome.first_index < 0 for _, outcome in answers):
+        if units or beats:
             index = draft.size
             units += EntryWork(lambda d, now: d.status_root(now)).append_to(draft, time_ms)
-            answers = [
-                (q, Outcome(index, 1, index + 1) if outcome.first_index < 0 else outcome) for q, outcome in answers
-            ]
+            answers += [(queued, Outcome(index, 1, index + 1)) for queued in beats]
         return draft, units, answers
 
     def _to_commit(self, draft: Draft, units: list[Logged], grown: Grown) -> Commit:
         first, size = units[0].index, grown.tip.size
-        levels = range(1, _levels(size))
+        levels = range(1, tile_levels(size))
         return Commit(
             first_index=first,
             tree_size=size,
@@ -388,110 +383,19 @@ class Sequencer:
             slot_lists=[(unit.entry.list, unit.entry.issuer) for unit in units if isinstance(unit.entry, StatusList)],
         )
 
-    def _integrate(self, draft: Draft, units: list[Logged], grown: Grown) -> None:
-        self.replay.merge(draft)
-        self.tip = grown.tip
-        for unit in units:
-            if unit.block is not None:
-                self._lookup.add_block(unit.index, unit.block)
-                self.committed_events += unit.block.submission.count
-        self.commits += 1
-        self._remember_head(units[-1])
-
-    # -- state ----------------------------------------------------------------------------------------------------
-
-    def _root(self) -> bytes:
-        return self.tip.root()
-
-    async def _forget(self, *, locked: bool = False) -> None:
-        """Drop what this node believes; the next commit or refresh rereads it."""
-        if not locked:
-            async with self._lock:
-                await self._forget(locked=True)
-            return
-        self.replay, self.tip = Replay(self._origin), Tip(Edge())
-        self._heads.clear()
-
-    async def _reload(self) -> None:
-        head = await self._store.head()
-        await self._catch_up(head.size, head.root)
-
-    async def _catch_up(self, size: int, root: bytes) -> None:
-        """Bring this node's state to the head (size, root) of the store, from a snapshot where that is shorter."""
-        if size < self.replay.size or (size == self.replay.size and root != self._root()):
-            self.replay, self.tip = Replay(self._origin), Tip(Edge())
-            self._heads.clear()
-        if self.replay.size == 0 and size:
-            await self._load_snapshot(size)
-        reader = UnitReader(self.replay.size)
-        draft = self.replay.draft()
-        edge = self.tip.edge.copy()
-        for start in range(self.replay.size, size, _PAGE):
-            entries = await self._store.read_entries(start, min(size, start + _PAGE))
-            for logged in reader.feed(entries):
-                draft.append(logged.unit, leaf=logged.leaf, trusted=True)
-                edge.extend(logged.leaves())
-                if logged.block is not None:
-                    self._lookup.add_block(logged.index, logged.block)
-                if isinstance(logged.entry, StatusRoot):
-                    self.replay.merge(draft)
-                    self._remember_head(logged)
-                    draft = self.replay.draft()
-            await asyncio.sleep(0)
-        if self.replay.size != size or reader.waiting or edge.root() != root:
-            raise ForkDetected(
-                f"the stored entries do not lead to the stored head of size {size}: run `badge-ledger check`"
-            )
-        boundary = size - size % TILE_WIDTH
-        pending = await self._store.read_entries(boundary, size) if size % TILE_WIDTH else []
-        self.tip = Tip(edge, encode_bundle(pending))
-
-    def _remember_head(self, last: Logged) -> None:
-        assert isinstance(last.entry, StatusRoot)  # noqa: S101 - every commit ends so, replay demands it
-        self._heads.append(HeadState(self.replay.size, last.entry, last.data, self.replay.status))
-
-    async def _load_snapshot(self, size: int) -> None:
-        found = await self._store.load_snapshot(min(size, self._lookup.filled_to))
-        if found is None:
-            return
-        at, data = found
-        commit = await self._store.commit_of(at - 1)
-        boundary = at - at % TILE_WIDTH
-        self.replay = Replay.from_snapshot(data, self._origin)
-        self.tip = Tip(await edge_at(self._store, at))
-        if self.tip.root() != commit.root or self.replay.size != at or boundary > at:
-            raise ForkDetected(f"the snapshot at {at} does not belong to this log: run `badge-ledger check`")
-
-    def _time_ms(self) -> int:
+    def _time_ms(self) -> tuple[int, ClockUnsafe | None]:
+        """The time of what is appended now, or why there is none; repetitions are answered without one."""
+        if self._clock_fault is not None:
+            return 0, ClockUnsafe(self._clock_fault, retry_after_s=30)
         now, monotonic = self._clock.now_ms(), self._clock.monotonic() * 1000
         if self._anchor_ms is not None and abs(now - monotonic - self._anchor_ms) > CLOCK_TOLERANCE_MS:
-            raise ClockUnsafe("this machine's clock jumped; set it right and restart the service", retry_after_s=30)
+            return 0, ClockUnsafe("this machine's clock jumped; set it right and restart the service", retry_after_s=30)
         if self.replay.time > now + CLOCK_TOLERANCE_MS:
-            raise ClockUnsafe(
-                f"this machine's clock is {(self.replay.time - now) / 1000:.1f} s behind the log; set it right",
-                retry_after_s=30,
+            behind_s = (self.replay.time - now) / 1000
+            return 0, ClockUnsafe(
+                f"this machine's clock is {behind_s:.1f} s behind the log; set it right", retry_after_s=30
             )
-        return max(now, self.replay.time)
+        return max(now, self.replay.time), None
 
 
-def _levels(size: int) -> int:
-    """Number of tile levels that a tree of `size` leaves has."""
-    levels = 0
-    while size:
-        levels, size = levels + 1, size >> 8
-    return levels
-
-
-async def edge_at(store: Store, size: int) -> Edge:
-    """The tile edge of the log at `size`, from the store's tiles."""
-    tiles = [
-        Tile(level, size >> 8 * (level + 1), width)
-        for level in range(_levels(size))
-        if (width := partial_width(level, size))
-    ]
-    data = await store.read_tiles(tiles)
-    by_level = {tile.level: data[tile] for tile in tiles}
-    return Edge.from_tiles(size, [by_level.get(level, b"") for level in range(_levels(size))])
-
-
-__all__ = ["EntryWork", "HeadState", "Outcome", "Sequencer", "SubmissionWork", "Work", "edge_at"]
+__all__ = ["EntryWork", "HeadState", "Outcome", "Sequencer", "SubmissionWork", "Work"]
