@@ -52,6 +52,8 @@ class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
     publish_interval_s: float = 0.005
     heartbeat_s: float = 300.0
     answer_timeout_s: float = 20.0
+    #: A process that stands still this long loses the head's lock and the publisher's to others.
+    lock_timeout_s: float = 10.0
     fault: str = ""
 
 
@@ -95,8 +97,8 @@ async def _serve(options: ServeOptions, ready: Callable[[Started], None]) -> Non
     async with contextlib.AsyncExitStack() as stack:
         clock = SystemClock()
         node, token_file = await open_node(options, clock, stack)
-        await node.start()
         stack.push_async_callback(node.stop)
+        await node.start()
         fetch = DocumentFetcher(allow_private=options.allow_private_fetch) if options.fetch_documents else None
         app = create_app(node, operator_token=token_file.read_text().strip(), fetch=fetch)
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=10, keepalive_timeout=75)
@@ -131,7 +133,7 @@ async def open_node(options: ServeOptions, clock: Clock, stack: contextlib.Async
         embedded = EmbeddedPostgres(options.data / "postgres")
         database_url = await embedded.start()
         stack.push_async_callback(embedded.stop)
-    store = await Store.connect(database_url)
+    store = await Store.connect(database_url, idle_in_transaction_timeout_ms=int(options.lock_timeout_s * 1000))
     stack.push_async_callback(store.close)
     guard = await SqliteGuard.open(options.guard or options.data / "guard.db")
     stack.push_async_callback(guard.close)
@@ -145,6 +147,7 @@ async def open_node(options: ServeOptions, clock: Clock, stack: contextlib.Async
         publish_interval_s=options.publish_interval_s,
         heartbeat_s=options.heartbeat_s,
         answer_timeout_s=options.answer_timeout_s,
+        lock_timeout_s=options.lock_timeout_s,
     )
     return Node(store, guard, signer, clock, node_options, secrets.token_bytes(32)), token_file
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -40,7 +40,7 @@ class NodeOptions(msgspec.Struct, frozen=True, kw_only=True):
     housekeeping_s: float = 30.0
     max_queued_events: int = 1_000_000
     max_lists_per_issuer: int = 256
-    max_duplicate_check_events: int = 1_000
+    lock_timeout_s: float = 10.0
 
 
 class Node:
@@ -72,6 +72,7 @@ class Node:
             signer,
             clock,
             min_interval_s=options.publish_interval_s,
+            lock_timeout_s=options.lock_timeout_s,
             on_published=self.learn_published,
             on_stop=self._on_stop,
             on_tick=self._heartbeat,
@@ -91,10 +92,10 @@ class Node:
         self.lookup.filled_to = await self.store.lookup_filled_to()
         await self.sequencer.start()
         await self.learn_published()
-        self._spawn(self.publisher.run(), "publisher")
-        self._spawn(self._listen(), "listener")
-        self._spawn(self._follow(), "follower")
-        self._spawn(self._housekeep(), "housekeeper")
+        self._spawn(self.publisher.run, "publisher")
+        self._spawn(self._listen, "listener")
+        self._spawn(self._follow, "follower")
+        self._spawn(self._housekeep, "housekeeper")
         self.publisher.wake()
 
     async def stop(self) -> None:
@@ -105,18 +106,32 @@ class Node:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        self._tasks.append(asyncio.create_task(work, name=name))
+    def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        async def keep_going() -> None:
+            # A task that a bug ended unseen would leave a node that takes writes and answers none of them.
+            while True:
+                try:
+                    await work()
+                except LedgerError as error:
+                    self._log.warning("node.retry", task=name, reason=error.detail)
+                except Exception:
+                    self._log.exception("node.bug", task=name)
+                else:
+                    return
+                await self.clock.sleep(1.0)
+
+        self._tasks.append(asyncio.create_task(keep_going(), name=name))
 
     async def _check_identity(self) -> None:
         """Database, guard, origin and keys must be those of one log; an empty database takes on what it is given."""
         standing = await self.guard.read()
         head = await self.store.head()
-        if standing.size > head.size:
-            raise guard_ahead(standing, head)
         meta = await self.store.meta()
         identity = self.guard.identity.encode()
-        if "guard" not in meta and (head.size or standing.size):
+        # Another log's guard says nothing of this database, so whose it is comes before where it stands.
+        if standing.size > head.size and meta.get("guard", identity) == identity:
+            raise guard_ahead(standing, head)
+        if "guard" not in meta and head.size:
             raise GuardMismatch(
                 "this guard or this database has been used with another one: start with the pair that belongs together"
             )
@@ -182,9 +197,7 @@ class Node:
                 return
             if self.sequencer.replay.size < head.published_size:
                 await self.sequencer.refresh()
-            state = self.sequencer.head_state(head.published_size)
-            if state is None:
-                state = await self.sequencer.past_state(head.published_size)
+            state = await self.sequencer.state_at(head.published_size)
             self.publication.release(
                 PublishedHead(
                     size=head.published_size,

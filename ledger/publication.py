@@ -13,7 +13,7 @@ import itertools
 import msgspec
 
 from ledger.entry import StatusRoot
-from ledger.errors import LedgerError, Pending
+from ledger.errors import LedgerError, LedgerStopped, Pending
 from ledger.status import StatusTree
 
 
@@ -59,7 +59,7 @@ class Publication:
         self._failure = error
         for _, _, future in self._waiting:
             if not future.done():
-                future.set_exception(error)
+                future.set_exception(_stopped(error))
         self._waiting.clear()
 
     async def wait_for(self, size: int, timeout_s: float) -> PublishedHead:
@@ -67,7 +67,7 @@ class Publication:
         if self._head is not None and self._head.size >= size:
             return self._head
         if self._failure is not None:
-            raise self._failure
+            raise _stopped(self._failure)
         future: asyncio.Future[PublishedHead] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (size, next(self._order), future))
         try:
@@ -78,3 +78,8 @@ class Publication:
                 "repeat the identical request to get the answer",
                 retry_after_s=1,
             ) from None
+
+
+def _stopped(error: LedgerError) -> LedgerStopped:
+    """One for each who waits: what the caller adds to its members is of that caller's entries alone."""
+    return LedgerStopped(f"the entries are in the log and will not be published: {error.detail}", cause=error.type)

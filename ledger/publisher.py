@@ -74,6 +74,7 @@ class Publisher:
         clock: Clock,
         *,
         min_interval_s: float = 0.01,
+        lock_timeout_s: float = 10.0,
         on_published: Callable[[], Awaitable[None]],
         on_stop: Callable[[LedgerError], None],
         on_tick: Callable[[], Awaitable[None]],
@@ -83,6 +84,9 @@ class Publisher:
         self._signer = signer
         self._clock = clock
         self._min_interval_s = min_interval_s
+        self._lock_timeout_s = lock_timeout_s
+        #: How often an idle publisher shows the server that it lives: well within that timeout.
+        self._idle_s = min(2.0, lock_timeout_s / 3)
         self._on_published = on_published
         self._on_stop = on_stop
         self._on_tick = on_tick
@@ -100,7 +104,7 @@ class Publisher:
         pause_s = 0.1
         while True:
             try:
-                async with self._store.publisher() as session:
+                async with self._store.publisher(idle_session_timeout_ms=int(self._lock_timeout_s * 1000)) as session:
                     if await session.acquire():
                         self.is_publisher = True
                         self._log.info("publisher.elected")
@@ -128,7 +132,7 @@ class Publisher:
                 last = self._clock.monotonic()
                 continue
             try:
-                await asyncio.wait_for(self._wake.wait(), 2.0)
+                await asyncio.wait_for(self._wake.wait(), self._idle_s)
             except TimeoutError:
                 await session.ping()
                 await self._on_tick()
