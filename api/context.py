@@ -11,7 +11,16 @@ from aiohttp import web
 
 from api.metrics import Metrics
 from ledger.block import MAX_BODY_BYTES, Block
-from ledger.errors import LedgerError, MalformedBody, MalformedInput, Overloaded, TooLarge, UnsupportedMedia
+from ledger.errors import (
+    LedgerError,
+    MalformedBody,
+    MalformedInput,
+    Overloaded,
+    RuleViolation,
+    SignatureInvalid,
+    TooLarge,
+    UnsupportedMedia,
+)
 from ledger.issuers import Issuers
 from ledger.node import Node
 from ledger.publication import PublishedHead
@@ -109,6 +118,8 @@ class SignatureChecker:
             try:
                 block.verify_signature(self._origin, public_key)
                 answers.append(None)
+            except SignatureInvalid:
+                answers.append(RuleViolation("the signature of the submission does not verify", rule="signature"))
             except LedgerError as error:
                 answers.append(error)
         return answers
@@ -159,10 +170,13 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
     """The body, at most `max_bytes`. Raises TooLarge."""
     if (request.content_length or 0) > max_bytes:
         raise TooLarge(f"the body has {request.content_length} bytes, more than {max_bytes}", limit=max_bytes)
-    body = await request.read()
-    if len(body) > max_bytes:
-        raise TooLarge(f"the body has more than {max_bytes} bytes", limit=max_bytes)
-    return body
+    # A body sent in chunks states no length: it is given up as soon as it is too long, not when it is all here.
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > max_bytes:
+            raise TooLarge(f"the body has more than {max_bytes} bytes", limit=max_bytes)
+    return bytes(body)
 
 
 def query_int(request: web.Request, name: str, *, default: int | None = None, max_value: int = 2**63 - 1) -> int:

@@ -11,6 +11,7 @@ import socket
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from ledger.errors import NotFound
 
@@ -53,10 +54,16 @@ class DocumentFetcher:
 
     async def __call__(self, url: str) -> bytes:
         """The body at `url`. Raises NotFound with the reason."""
-        parts = url.split("/", 3)
-        if parts[0] != "https:" and not self._allow_private:
+        try:
+            # Read by the very parser that the connection goes by: two readers of one URL may see two hosts in it.
+            parsed = URL(url)
+        except ValueError as error:
+            raise NotFound("the document has no proper URL") from error
+        host = parsed.raw_host
+        if host is None or parsed.user is not None or parsed.password is not None:
+            raise NotFound("the document has no proper URL")
+        if parsed.scheme != "https" and not self._allow_private:
             raise NotFound("only https documents are fetched")
-        host = parts[2].rsplit(":", 1)[0].strip("[]")
         try:
             # A literal address never meets the resolver, so it is judged here.
             if not self._allow_private and not is_public(host):
@@ -70,7 +77,7 @@ class DocumentFetcher:
                 aiohttp.ClientSession(
                     connector=connector, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S), trust_env=False
                 ) as session,
-                session.get(url, allow_redirects=False, headers={"Accept": "application/json"}) as response,
+                session.get(parsed, allow_redirects=False, headers={"Accept": "application/json"}) as response,
             ):
                 if response.status != 200:
                     raise NotFound(f"the document answers {response.status}")

@@ -17,7 +17,7 @@ from api.schemas import (
     SlotsAnswer,
     SlotsRequest,
 )
-from ledger.entry import ADD, LIST_SLOTS, RETIRE, ROLE_ISSUE, ROLE_MANAGE, ROLE_STATUS
+from ledger.entry import ADD, LIST_SLOTS, RETIRE, ROLE_ISSUE, ROLE_MANAGE, ROLE_STATUS, issuer_id
 from ledger.errors import Forbidden, MalformedInput, NotFound, Unauthorized
 from ledger.issuers import NO_SIGNATURE
 from ledger.replay_state import IssuerState
@@ -48,10 +48,9 @@ async def post_issuer(request: web.Request) -> web.Response:
         parse_base64(body.possession_sig, what="possession_sig", length=64),
         bytes.fromhex(body.evidence) if body.evidence else None,
     )
-    for issuer, state in context.node.sequencer.replay.issuers.items():
-        if outcome.first_index in state.keys:
-            return answer(describe(issuer, state), status=200 if outcome.repeated else 201)
-    raise NotFound("the issuer is not in the log yet")
+    issuer = issuer_id(body.identifier)
+    document = await published_issuer(context, issuer)
+    return answer(document, status=200 if outcome.repeated else 201)
 
 
 async def post_key(request: web.Request) -> web.Response:
@@ -73,7 +72,7 @@ async def post_key(request: web.Request) -> web.Response:
         manage_sig=parse_base64(body.manage_sig, what="manage_sig", length=64),
         signer=body.signer,
     )
-    return answer(describe(issuer, context.node.sequencer.replay.issuers[issuer]))
+    return answer(await published_issuer(context, issuer))
 
 
 async def get_issuers(request: web.Request) -> web.Response:
@@ -81,7 +80,6 @@ async def get_issuers(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     limit = query_int(request, "limit", default=100, max_value=1000)
     after = request.query.get("after")
-    await context.node.settle()
     issuers = context.node.sequencer.replay.issuers
     ids = list(issuers)
     start = 0
@@ -92,17 +90,23 @@ async def get_issuers(request: web.Request) -> web.Response:
         start = ids.index(wanted) + 1
     page = ids[start : start + max(1, limit)]
     more = start + len(page) < len(ids)
-    return answer(
-        IssuersAnswer([describe(issuer, issuers[issuer]) for issuer in page], page[-1].hex() if more else None)
-    )
+    document = IssuersAnswer([describe(issuer, issuers[issuer]) for issuer in page], page[-1].hex() if more else None)
+    await context.node.settle()  # what is said is in the log already; it is said only once a published head covers it
+    return answer(document)
 
 
 async def get_issuer(request: web.Request) -> web.Response:
     """One issuer: identifier, keys, bindings, lists."""
     context = request.app[CONTEXT]
+    issuer, _ = await find_issuer(request, context)
+    return answer(await published_issuer(context, issuer))
+
+
+async def published_issuer(context: Context, issuer: bytes) -> IssuerAnswer:
+    """An issuer as this node knows it, once a published head covers all of that."""
+    document = describe(issuer, context.node.sequencer.replay.issuers[issuer])
     await context.node.settle()
-    issuer, state = await find_issuer(request, context)
-    return answer(describe(issuer, state))
+    return document
 
 
 async def find_issuer(request: web.Request, context: Context) -> tuple[bytes, IssuerState]:

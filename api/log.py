@@ -49,8 +49,19 @@ async def get_tile(request: web.Request) -> web.Response:
     answer_ = web.Response(body=data, content_type="application/octet-stream", headers={"Cache-Control": IMMUTABLE})
     if tile.level == BUNDLE:
         answer_.headers["Vary"] = "Accept-Encoding"
-        answer_.enable_compression()
+        if accepts_gzip(request.headers.get("Accept-Encoding", "")):
+            answer_.enable_compression(web.ContentCoding.gzip)
     return answer_
+
+
+def accepts_gzip(header: str) -> bool:
+    """Whether an Accept-Encoding header admits gzip, the one coding that every client of a tiled log knows."""
+    weights: dict[str, bool] = {}
+    for item in header.lower().split(","):
+        coding, _, parameters = item.partition(";")
+        weight = parameters.strip().removeprefix("q=")
+        weights[coding.strip()] = not weight or weight.strip("0.") != ""
+    return weights.get("gzip", weights.get("x-gzip", weights.get("*", False)))
 
 
 async def _check_signed(tile: Tile, context: Context) -> None:

@@ -52,7 +52,8 @@ _TYPES: dict[type, int] = {RevokeEvent: REVOKE, SuspendEvent: SUSPEND, Reinstate
 async def post_submission(request: web.Request) -> web.Response:
     """Log a signed submission and answer when it is in a published head."""
     context = request.app[CONTEXT]
-    size = request.content_length or 0
+    # A body of unknown length counts as the largest there is.
+    size = MAX_JSON_BYTES if request.content_length is None else request.content_length
     context.admit(size)
     context.inflight += 1
     context.inflight_bytes += size

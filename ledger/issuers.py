@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -44,15 +45,18 @@ MAX_SLOTS_REQUEST = 100_000
 #: How far ahead a request's not_after may be, milliseconds: the window of a submission.
 WINDOW_MS = 86_400_000
 
+_NOT_IN_DID_WEB = re.compile(r"[/\\?#@\s\x00-\x1f]")
+
 NO_HASH = bytes(32)
 NO_SIGNATURE = bytes(64)
 
 
 def document_urls(identifier: str) -> list[str]:
-    """Where the host of an identifier may publish keys: its DID document (did:web), its badge-ledger.json. May be []."""
+    """Where the host of an identifier may publish keys: DID document (did:web) and badge-ledger.json; may be empty."""
     if identifier.startswith("did:web:"):
         parts = [unquote(part) for part in identifier[8:].split(":")]
-        if not parts[0] or any("/" in part or not part for part in parts):
+        # What would change the meaning of the URL that the parts are put into is no part of a did:web.
+        if not parts[0] or any(not part or _NOT_IN_DID_WEB.search(part) for part in parts):
             return []
         path = "/".join(parts[1:]) or ".well-known"
         return [
@@ -141,6 +145,7 @@ class Issuers:
     ) -> Outcome:
         """Log an identifier's first key. The same registration again gets the first answer."""
         issuer = issuer_id(identifier)
+        await self._node.sequencer.refresh()  # another node may have registered it
         known = self._node.sequencer.replay.issuers.get(issuer)
         if known is not None:
             for key in known.keys.values():
@@ -213,6 +218,7 @@ class Issuers:
         """`count` unused slots of the issuer's lists, in random order; opens lists as needed, within the cap."""
         if not 1 <= count <= MAX_SLOTS_REQUEST:
             raise MalformedInput(f"count is not 1 to {MAX_SLOTS_REQUEST}")
+        await self._node.sequencer.refresh()  # another node may have issued in slots that the issuer chose
         self._check_request(issuer, key, not_after, nonce, count, signature)
         replay = self._node.sequencer.replay
         slots: list[int] = []
