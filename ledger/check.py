@@ -197,6 +197,14 @@ class _Checker:
                 f"a released head of size {checkpoint.size} contradicts the log",
             )
         _require(self.roots.get(head.published_size) == head.published_root, "the published head is not of this log")
+        if head.published_note:
+            checkpoint, opened = open_checkpoint(head.published_note, vkeys[0])
+            times = [verify_cosignature(checkpoint, key, line) for key, line in find_lines(opened, vkeys[1:])]
+            named = (checkpoint.size, checkpoint.root, times)
+            _require(
+                named == (head.published_size, head.published_root, [head.published_time_s]),
+                "the published note is not that of the published head and its time",
+            )
         if guard is not None:
             standing = await guard.read()
             _require(
