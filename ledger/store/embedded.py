@@ -62,7 +62,10 @@ os.execv(program, sys.argv[4:])
 
 
 class EmbeddedPostgres:
-    """One server on one data directory. `start` once, then `stop`; a process may have several on other directories."""
+    """One server on one data directory. `start` once, then `stop`; a process may have several on other directories.
+
+    The thread whose loop calls `start` must live as long as the server: on Linux its end stops the server.
+    """
 
     def __init__(
         self,
