@@ -168,6 +168,12 @@ def test_count(log: LogBuilder, school: BuiltIssuer) -> None:
         refused(log, wrong, "count")
 
 
+def test_a_submission_of_100_000_events_is_admissible(log: LogBuilder, school: BuiltIssuer) -> None:
+    """The limit itself is within."""
+    log.submit(school, [school.issue(slot, ZERO32) for slot in range(100_000)])
+    assert log.replay.issued == 100_000
+
+
 def test_window(log: LogBuilder, school: BuiltIssuer) -> None:
     """time <= not_after <= time + 24 hours, both ends included."""
     for not_after in (log.time - 1, log.time + MAX_WINDOW_MS + 1, 0, 2**64 - 1):
@@ -431,6 +437,7 @@ def test_all_failing_events_are_named_up_to_100(log: LogBuilder, school: BuiltIs
     events = [school.issue(1_000 + k) if k % 2 == 0 else school.issue(k) for k in range(400)]
     violation = refused(log, log.block(school, events), "slot-issued", event=1, positions=list(range(1, 200, 2)))
     assert violation.status == 409
+    assert violation.detail == "event 1 (issue slot 1): the slot is issued already, and 99 more fail"
     mixed = [school.issue(2_000), school.revoke(2_001), school.issue(3), school.issue(2**40), school.suspend(4)]
     violation = refused(log, log.block(school, mixed), "illegal-transition", event=1, positions=[1, 2, 3])
     assert violation.members["rules"] == ["illegal-transition", "slot-issued", "not-owner"]

@@ -177,6 +177,34 @@ def test_issued_bits_are_a_set_of_slots(groups: list[list[int]]) -> None:
     assert spelled == naive
 
 
+def test_clashes_over_dense_and_sparse_lists_alike() -> None:
+    """Two dense lists, two sparse ones, one of each, and one that holds nothing: an issued slot is found in any of
+    them, and only there."""
+    bits = IssuedBits()
+    held = {}
+    for number, step in ((0, 256), (1, 256), (2, 8_192), (3, 8_192)):
+        held[number] = list(range(number * LIST_SLOTS, (number + 1) * LIST_SLOTS, step))
+        bits.add(held[number], {number})
+    assert [type(bits._lists[number]) for number in range(4)] == [bytearray, bytearray, dict, dict]
+    for numbers in ({0}, {0, 1}, {2}, {2, 3}, {0, 2}, {0, 1, 2, 3}, {0, 4}, {2, 4}, {0, 1, 3, 4}):
+        beside = [slot + 1 for number in numbers for slot in held.get(number, [number * LIST_SLOTS])]
+        assert not bits.clashes(beside, numbers)
+        for number in numbers - {4}:
+            assert bits.clashes([*beside, held[number][-1]], numbers)
+    both = [slot + 1 for number in (0, 1) for slot in held[number]]
+    bits.add(both, {0, 1})
+    assert all(slot in bits for slot in [*both, *held[0], *held[1]])
+    assert bits.clashes([both[0]], {0})
+    assert not bits.clashes([slot + 1 for slot in both], {0, 1})
+
+
+def test_rows_that_are_none_are_refused() -> None:
+    """No chunk, too few or too many bytes, a chunk of another list."""
+    for number, chunks, data in ((0, [], b""), (0, [1], bytes(31)), (0, [1], bytes(64)), (1, [511], bytes(32))):
+        with pytest.raises(ValueError, match="do not add up"):
+            IssuedBits().load_row(number, list(chunks), data)
+
+
 def test_issued_slots_cost_little() -> None:
     """A full list is one bytearray of 16,384; ten thousand lists with one slot each are some hundred bytes each."""
     bits = IssuedBits()
