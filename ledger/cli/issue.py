@@ -56,18 +56,14 @@ def issue(output: Output, files: tuple[Path, ...], out: Path, key: Path, url: st
     if options["strict"] and bad:
         raise InputError(f"nothing was issued: {len(bad)} of {len(items)} badges cannot be used: {bad[0].detail}")
     output.when_interrupted = "no badge is issued twice: run the same command again to finish"
-    try:
-        asyncio.run(_issue(output, items, identity, url, out, policy, options))
-    except LedgerError as error:
-        if not any(item.result for item in items):
-            raise
-        left = sum(item.result is None for item in items)
-        output.note(f"badge-ledger: {error.detail}; {left} badges are open: run the same command again to finish")
-        for item in items:
-            if item.result is None:
-                item.result, item.detail = "open", error.detail
+    stopped = asyncio.run(_issue(output, items, identity, url, out, policy, options))
+    if stopped is not None:
+        open_items = [item for item in items if item.result is None]
+        for item in open_items:
+            item.result, item.detail = "open", stopped.detail
         _report(output, items)
-        return error.exit_status
+        output.note(f"badge-ledger: {stopped.detail}; {len(open_items)} badges are open: run the same command again")
+        return stopped.exit_status
     _report(output, items)
     return 1 if any(item.result == "failed" for item in items) else 0
 
@@ -80,7 +76,8 @@ async def _issue(
     out: Path,
     policy: Policy | None,
     options: dict[str, Any],
-) -> None:
+) -> LedgerError | None:
+    """Issue; the error that ended it after badges may have been sent. Raises what went wrong before."""
     from ledger.cli.identity import open_log, with_index
     from ledger.cli.issuing import Issuance, embedded_slot
     from ledger.cli.journal import Journal
@@ -113,7 +110,11 @@ async def _issue(
                 advance=progress.advance,
                 on_retry=lambda error, pause: output.note(f"{error.detail}; repeating in {pause:.0f} s"),
             )
-            await issuance.run(usable)
+            try:
+                await issuance.run(usable)
+            except LedgerError as error:
+                return error
+            return None
 
 
 def _read(
@@ -186,7 +187,7 @@ def _report(output: Output, items: list[Item]) -> None:
     if output.json:
         output.document({"badges": [_row(item) for item in items], "totals": counts})
         return
-    troubled = [item for item in items if item.result in ("failed", "open")]
+    troubled = [item for item in items if item.result == "failed"]
     for item in troubled[:_SHOWN]:
         detail = item.detail or ""
         output.note(detail if str(item.path) in detail else f"{item.path}: {detail}")

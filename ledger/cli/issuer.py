@@ -73,12 +73,11 @@ def keys(
 ) -> None:
     """Show the keys of an issuer, add one, or retire one. Adding and retiring are signed by --key, a manage key.
 
-    Keep the manage key offline and issue with another one. The added key file learns its log index. Further keys of an
-    issuer share its salt key: name that with `issue --salt-key`.
+    Keep the manage key offline and issue with another one (keygen daily.key --no-salt-key). The added key file learns
+    its log index. Further keys of an issuer share its salt key: name that with `issue --salt-key`.
 
     \b
     Example:
-      badge-ledger keygen daily.key --no-salt-key
       badge-ledger issuer keys --key acme.key --add daily.key --roles issue,status --url https://ledger.example/
       badge-ledger issuer keys --key acme.key --retire 17 --url https://ledger.example/
     """

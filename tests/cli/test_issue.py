@@ -1,0 +1,351 @@
+"""`issue`: every badge anchored once, whatever happens on the way."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger.badges import commitment, read
+from ledger.cli.files import is_for, read_receipt
+from ledger.cli.issuing import embedded_slot
+from ledger.cli.journal import NAME, Journal
+from ledger.entry import LIST_SLOTS
+from ledger.errors import InputError
+from ledger.keyfile import load_issuer_key, load_key
+from tests.builders import LogBuilder
+from tests.cli.conftest import Badges, Cli, Ran
+from tests.fakes import FakeLedger, Fault
+from tests.samples import BadgeIssuer, ob3_json, status_entry
+
+
+def issue(cli: Cli, key: Path, *arguments: str | Path) -> Ran:
+    return cli("issue", "badges", "--out", "out", "--key", key, *arguments)
+
+
+class TestIssue:
+    def test_each_badge_gets_a_receipt_that_verifies(
+        self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges
+    ) -> None:
+        """Signed badges unsalted, others salted; folders keep their form; `verify` finds all of them valid."""
+        files = [badges.signed("a.json", 1), badges.hosted("sub/b.json", 2)]
+        assert issue(cli, key).status == 0
+        assert issue(cli, key).status == 0
+        assert len(ledger.bodies) == 1
+        for file in files:
+            receipt = cli.folder / "out" / file.relative_to(badges.folder).with_suffix(".receipt.json")
+            assert is_for(read_receipt(receipt), read(file.read_bytes()))
+            assert cli.ok("verify", file, "--receipt", receipt, "--policy", "trust.policy").status == 0
+        assert read_receipt(cli.folder / "out" / "a.receipt.json").salt is None
+        assert read_receipt(cli.folder / "out" / "sub" / "b.receipt.json").salt is not None
+
+    def test_salts_stay_here(self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges) -> None:
+        """Neither the salt nor the salt key goes over the wire or into the journal."""
+        badges.hosted("b.json", 2)
+        issue(cli, key)
+        salt = read_receipt(cli.folder / "out" / "b.receipt.json").salt
+        assert salt is not None
+        journal = (cli.folder / "out" / NAME).read_bytes()
+        for secret in (salt, load_key(f"{key}.salt").seed):
+            assert all(secret not in body and secret.hex().encode() not in body for body in ledger.bodies)
+            assert secret.hex().encode() not in journal
+
+    def test_a_badge_without_proof_needs_the_salt_key(self, cli: Cli, key: Path, badges: Badges) -> None:
+        """A lost salt key stops the run, since a new one would give every badge another commitment."""
+        badges.hosted("b.json", 2)
+        (cli.folder / "acme.key.salt").rename(cli.folder / "kept.salt")
+        ran = issue(cli, key)
+        assert ran.status == 2
+        assert "--salt-key" in ran.err
+        assert issue(cli, key, "--salt-key", "kept.salt").status == 0
+
+    def test_salts_can_be_demanded_and_never_left_out_where_they_protect(
+        self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges
+    ) -> None:
+        """--salt also for badges with a proof; --no-salt fails those without one."""
+        file = badges.signed("a.json", 1)
+        badges.hosted("b.json", 2)
+        ran = issue(cli, key, "--no-salt", "--json")
+        assert [row["result"] for row in ran.json["badges"]] == ["issued", "failed"]
+        (cli.folder / "out" / "a.receipt.json").unlink()
+        assert issue(cli, key, "--salt").status == 0
+        receipt = read_receipt(cli.folder / "out" / "a.receipt.json")
+        assert receipt.issue_entry().commitment == commitment(read(file.read_bytes()), receipt.salt)
+        assert receipt.salt is not None
+
+    def test_the_same_badge_twice_is_one_issuance_with_two_receipts(
+        self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges
+    ) -> None:
+        """Both files get a receipt of the one entry."""
+        badges.signed("a.json", 1)
+        badges.signed("copy.json", 1)
+        assert issue(cli, key).status == 0
+        first, second = (read_receipt(cli.folder / "out" / f"{name}.receipt.json") for name in ("a", "copy"))
+        assert first == second
+        assert len(ledger.issued()) == 1
+
+    def test_a_bad_file_is_told_and_does_not_stop_the_others(
+        self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges
+    ) -> None:
+        """Exit status 1, the reason on stderr; with --strict nothing is issued at all."""
+        badges.signed("a.json", 1)
+        (badges.folder / "bad.json").write_text('{"x": 1}')
+        (badges.folder / "README").write_text("not taken for a badge")
+        strict = issue(cli, key, "--strict")
+        assert strict.status == 2
+        assert not ledger.bodies
+        ran = issue(cli, key)
+        assert ran.status == 1
+        assert "bad.json: the JSON is neither" in ran.err
+        assert "1 issued, 1 failed" in ran.out
+        assert "README" not in ran.out + ran.err
+
+    def test_a_badge_of_another_issuer_is_not_anchored_by_accident(
+        self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges
+    ) -> None:
+        """No verifier would accept it: so it fails, unless that is what is wanted."""
+        (badges.folder).mkdir()
+        (badges.folder / "x.json").write_bytes(ob3_json(BadgeIssuer(bytes(32)), 1))
+        ran = issue(cli, key)
+        assert ran.status == 1
+        assert "no verifier would accept" in ran.err
+        assert issue(cli, key, "--other-issuer").status == 0
+
+    def test_submissions_have_the_size_that_was_asked_for(
+        self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges
+    ) -> None:
+        """--batch, and never more than the ledger takes."""
+        for number in range(5):
+            badges.signed(f"{number}.json", number)
+        assert issue(cli, key, "--batch", "2").status == 0
+        assert len(ledger.bodies) == 3
+        ledger.max_events = 3
+        badges.folder = badges.folder / "more"
+        for number in range(10, 14):
+            badges.signed(f"{number}.json", number)
+        assert issue(cli, key).status == 0
+        assert len(ledger.bodies) == 5
+
+    def test_names_that_clash_keep_their_endings(self, cli: Cli, key: Path, badges: Badges) -> None:
+        """Two badges never share a receipt's file, and `verify` finds each one's own."""
+        one = badges.signed("a.json", 1)
+        two = badges.signed("a.txt", 2)
+        assert issue(cli, key).status == 0
+        for file in (one, two):
+            receipt = cli.folder / "out" / f"{file.name}.receipt.json"
+            assert is_for(read_receipt(receipt), read(file.read_bytes()))
+
+    def test_the_receipt_of_another_badge_is_not_overwritten(
+        self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges
+    ) -> None:
+        """A changed badge under an old name fails: its old receipt, with its salt, may be the only one."""
+        badges.hosted("a.json", 1)
+        assert issue(cli, key).status == 0
+        before = (cli.folder / "out" / "a.receipt.json").read_bytes()
+        badges.hosted("a.json", 2)
+        ran = issue(cli, key)
+        assert ran.status == 1
+        assert "receipt of another badge" in ran.err
+        assert (cli.folder / "out" / "a.receipt.json").read_bytes() == before
+        assert len(ledger.issued()) == 1
+
+    def test_slots_that_are_taken_are_drawn_again(
+        self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges
+    ) -> None:
+        """A refusal for the slots' sake voids the submission; the next one has new slots."""
+        badges.signed("a.json", 1)
+        issue(cli, key)
+        taken = read_receipt(cli.folder / "out" / "a.receipt.json").issue_entry().slot
+        badges.signed("b.json", 2)
+        ledger.stale_slots = [taken]
+        assert issue(cli, key).status == 0
+        assert len(ledger.issued()) == 2
+        assert len(ledger.bodies) == 3
+
+    def test_a_badge_keeps_the_slot_that_it_names(
+        self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges
+    ) -> None:
+        """A status entry in this ledger's lists is the slot of its log entry."""
+        badges.signed("first.json", 1)
+        issue(cli, key)  # opens list 0
+        address = f"https://{ledger.origin}/status/0"
+        badge = ob3_json(BadgeIssuer(load_issuer_key(key).seed), 2, status=[status_entry(address, 4711)])
+        (badges.folder / "own.json").write_bytes(badge)
+        assert issue(cli, key).status == 0
+        assert read_receipt(cli.folder / "out" / "own.receipt.json").issue_entry().slot == 4711
+        cli.ok("verify", "badges/own.json", "--receipt", "out/own.receipt.json", "--policy", "trust.policy")
+
+    def test_a_short_profile_is_smaller(self, cli: Cli, key: Path, badges: Badges) -> None:
+        """--profile short leaves the issuer's signature out."""
+        badges.signed("a.json", 1)
+        assert issue(cli, key, "--profile", "short").status == 0
+        assert not read_receipt(cli.folder / "out" / "a.receipt.json").full
+
+    def test_a_policy_keeps_only_the_signatures_that_it_knows(
+        self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges
+    ) -> None:
+        """Both witnesses without a policy; with one that names none, the log's line alone."""
+        badges.signed("a.json", 1)
+        assert issue(cli, key).status == 0
+        assert len(read_receipt(cli.folder / "out" / "a.receipt.json").signatures) == 3
+        (cli.folder / "out" / "a.receipt.json").unlink()
+        cli.ok("policy", "init", ledger.url, "--out", "log-only.policy")
+        assert issue(cli, key, "--policy", "log-only.policy").status == 0
+        assert len(read_receipt(cli.folder / "out" / "a.receipt.json").signatures) == 1
+
+    def test_a_receipt_for_another_event_is_not_taken(
+        self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A ledger that hands out somebody else's receipt is caught before anything is written."""
+        badges.signed("a.json", 1)
+        issue(cli, key)
+        badges.signed("b.json", 2)
+        wrong = ledger.receipt(ledger.log.size - 2)
+        monkeypatch.setattr(ledger, "receipt", lambda *_: wrong)
+        ran = issue(cli, key)
+        assert ran.status == 1
+        assert "another event than the one that was signed" in ran.err
+        assert not (cli.folder / "out" / "b.receipt.json").exists()
+
+
+class TestInterruption:
+    @pytest.mark.parametrize("fault", ["pending", "outcome-unknown", "cut-after", "cut-before", "overloaded"])
+    def test_a_rerun_repeats_the_identical_bytes(
+        self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges, fault: Fault
+    ) -> None:
+        """When patience ends with the outcome open, the next run sends what the journal holds, and no badge twice."""
+        for number in range(3):
+            badges.signed(f"{number}.json", number)
+        ledger.faults = [fault] * 4
+        first = issue(cli, key, "--patience", "1", "--json")
+        assert first.status == 2
+        assert first.json["totals"] == {"issued": 0, "present": 0, "failed": 0, "open": 3}
+        ledger.faults = []
+        assert "3 issued" in issue(cli, key).out
+        assert len(set(ledger.bodies)) == 1
+        assert len(ledger.issued()) == 3
+
+    def test_a_process_that_dies_after_sending_issues_nothing_twice(
+        self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Killed between the ledger's answer and the journal's line: the rerun finds the submission by its bytes."""
+        badges.signed("a.json", 1)
+
+        def dies(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Journal, "logged", dies)
+            ran = issue(cli, key)
+        assert ran.status == 130
+        assert "no badge is issued twice: run the same command again" in ran.err
+        assert issue(cli, key).status == 0
+        assert ledger.bodies[0] == ledger.bodies[1]
+        assert len(ledger.issued()) == 1
+
+    def test_receipts_that_were_not_written_are_fetched(
+        self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges
+    ) -> None:
+        """What is logged is not sent again; a lost receipt comes back, with its salt."""
+        badges.hosted("a.json", 1)
+        issue(cli, key)
+        receipt = cli.folder / "out" / "a.receipt.json"
+        before = receipt.read_bytes()
+        receipt.unlink()
+        assert issue(cli, key).status == 0
+        assert receipt.read_bytes() == before
+        assert len(ledger.bodies) == 1
+
+    @pytest.mark.parametrize("logged", [True, False])
+    def test_a_rerun_after_days_asks_the_slot(
+        self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges, logged: bool
+    ) -> None:
+        """When window and idempotency are over, the slot's state tells whether the submission is in the log."""
+        badges.signed("a.json", 1)
+        ledger.faults = ["pending" if logged else "cut-before"] * 4
+        assert issue(cli, key, "--patience", "1").status == 2
+        ledger.faults, ledger.forget_submissions = [], True
+        days = 3 * 86_400_000
+        cli.clock.wall_ms += days
+        ledger.log.time += days
+        assert issue(cli, key).status == 0
+        assert len(ledger.issued()) == 1
+        assert len(set(ledger.bodies)) == (1 if logged else 2)
+
+    def test_a_torn_last_line_is_what_a_crash_leaves(
+        self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges
+    ) -> None:
+        """It is dropped: what it announced was never sent. Every other damage is refused."""
+        badges.signed("a.json", 1)
+        issue(cli, key)
+        journal = cli.folder / "out" / NAME
+        whole = journal.read_bytes()
+        assert stat.S_IMODE(journal.stat().st_mode) == 0o600
+        with journal.open("ab") as file:
+            file.write(whole.splitlines()[1][:100])
+        badges.signed("b.json", 2)
+        assert issue(cli, key).status == 0
+        assert journal.read_bytes().startswith(whole)
+        assert len(ledger.issued()) == 2
+        for at in (10, len(whole) // 2, len(whole) - 30):
+            journal.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+            assert issue(cli, key).status == 2
+
+    def test_a_folder_belongs_to_one_issuance(self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges) -> None:
+        """Another log's journal is not continued, and two runs at once do not share one."""
+        badges.signed("a.json", 1)
+        issue(cli, key)
+        out = cli.folder / "out"
+        with pytest.raises(InputError, match="take another --out"), Journal(out, "other.example/log", bytes(32)):
+            pass
+        issuer = next(iter(ledger.log.replay.issuers))
+        with Journal(out, ledger.origin, issuer):
+            ran = issue(cli, key)
+        assert ran.status == 2
+        assert "another run" in ran.err
+
+
+class TestJournal:
+    def test_what_is_sent_is_on_the_disk_before(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """`send` returns after fsync of the line."""
+        log = LogBuilder()
+        issuer = log.issuer("https://a.example/", lists=1)
+        block = log.block(issuer, [issuer.issue(1), issuer.issue(2)])
+        synced: list[int] = []
+        real = os.fsync
+
+        def fsync(fd: int) -> None:
+            synced.append(os.fstat(fd).st_size)
+            real(fd)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        with Journal(tmp_path, log.origin, issuer.id) as journal:
+            sent = journal.send(block)
+            assert synced[-1] == (tmp_path / NAME).stat().st_size
+            journal.logged(sent, 7)
+            other = journal.send(log.block(issuer, [issuer.issue(3)]))
+            journal.void(other, "window")
+        with Journal(tmp_path, log.origin, issuer.id) as journal:
+            (again, gone) = journal.sent
+            assert (again.body, again.first_index, again.open, gone.void) == (sent.body, 7, False, True)
+            assert set(journal.standing()) == set(block.commitments())
+
+
+def test_slots_in_badges() -> None:
+    """Only this ledger's addresses count, in all their spellings, and two of them contradict each other."""
+    issuer = BadgeIssuer(bytes(32))
+
+    def slot(*entries: dict[str, Any]) -> int | None:
+        return embedded_slot(read(ob3_json(issuer, 1, status=list(entries))), "l.example/status/")
+
+    assert slot() is None
+    assert slot(status_entry("https://l.example/status/3", 9)) == 3 * LIST_SLOTS + 9
+    assert slot(status_entry("https://l.example/status/3/revocation", 9)) == 3 * LIST_SLOTS + 9
+    assert slot(status_entry("https://m.example/status/3", 9)) is None
+    both = [status_entry("https://l.example/status/3", 9, purpose) for purpose in ("revocation", "suspension")]
+    assert slot(*both) == 3 * LIST_SLOTS + 9
+    with pytest.raises(InputError):
+        slot(*both, status_entry("https://l.example/status/4", 9))
