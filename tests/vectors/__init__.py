@@ -1,0 +1,1 @@
+"""The test vectors, one JSON file a case, and the generator that writes them."""
