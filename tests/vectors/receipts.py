@@ -214,10 +214,8 @@ def _unreadable() -> dict[str, bytes]:
         "json-unknown-member": text.replace("{", '{"comment":1,', 1).encode(),
         "json-duplicate-member": text.replace('"index":', '"index":1,"\\u0069ndex":', 1).encode(),
         "json-null-salt": text.replace('"origin"', '"salt":null,"origin"', 1).encode(),
-        "json-fraction": text.replace(
-            f'"tree_size":{receipt.tree_size}', f'"tree_size":{receipt.tree_size}.0'
-        ).encode(),
-        "json-2-to-the-53": text.replace(f'"tree_size":{receipt.tree_size}', f'"tree_size":{2**53}').encode(),
+        "json-fraction": text.replace(size, f"{size}.0").encode(),
+        "json-2-to-the-53": text.replace(size, f'"tree_size":{2**53}').encode(),
         "json-base64-without-padding": text.replace('=","status_root"', '","status_root"', 1).encode(),
         "json-byte-order-mark": b"\xef\xbb\xbf" + text.encode(),
         "json-profile": text.replace('"profile":"full"', '"profile":"short"').encode(),
