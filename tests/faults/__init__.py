@@ -1,0 +1,1 @@
+"""Killed, stopped and starved: the real processes under load, and the whole log checked afterwards."""
