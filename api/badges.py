@@ -41,7 +41,7 @@ async def get_badge(request: web.Request) -> web.Response:
     if packed:
         return _packed(receipts[0])
     return answer(
-        BadgeAnswer(commitment.hex(), [msgspec.Raw(format_json(receipt)) for receipt in receipts]),
+        BadgeAnswer(commitment.hex(), [msgspec.Raw(format_json(receipt, checked=True)) for receipt in receipts]),
         headers={"Cache-Control": "no-store", "Vary": "Accept"},
     )
 
@@ -56,7 +56,7 @@ async def get_receipt(request: web.Request) -> web.Response:
     if wants_packed(request):
         return _packed(receipt)
     return web.Response(
-        body=format_json(receipt),
+        body=format_json(receipt, checked=True),
         content_type="application/json",
         headers={"Cache-Control": "no-store", "Vary": "Accept"},
     )

@@ -171,7 +171,7 @@ async def _answer(context: Context, block: Block, logged: Outcome, head: Publish
             if kind == ISSUE:
                 index = logged.first_index + 1 + k
                 receipt = await context.node.prover.receipt(index, head, full=receipts == "full")
-                inline.append(msgspec.Raw(format_json(receipt)))
+                inline.append(msgspec.Raw(format_json(receipt, checked=True)))
         context.metrics.receipts.inc(len(inline))
     return answer(
         SubmissionAnswer(

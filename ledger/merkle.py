@@ -109,6 +109,11 @@ def nodes_for_range(lo: int, hi: int) -> list[Node]:
         raise ValueError(f"no range of leaves: [{lo}, {hi})")
     if hi > lo and lo & ((1 << (hi - lo - 1).bit_length()) - 1):
         raise ValueError(f"no node of a tree covers [{lo}, {hi})")
+    width = hi - lo
+    if width and not width & (width - 1):
+        # Nearly every range of a plan: one complete subtree.
+        level = width.bit_length() - 1
+        return [(level, lo >> level)]
     nodes = []
     while lo < hi:
         level = (hi - lo).bit_length() - 1
@@ -192,7 +197,7 @@ def plan_multiproof(targets: Iterable[int], size: int) -> Plan:
 def build(plan: Plan, hashes: Mapping[Node, bytes]) -> list[bytes]:
     """The proof: one 32-byte hash per inner list of the plan. Raises ValueError if a planned node is missing."""
     try:
-        return [fold([hashes[node] for node in nodes]) for nodes in plan]
+        return [hashes[nodes[0]] if len(nodes) == 1 else fold([hashes[node] for node in nodes]) for nodes in plan]
     except KeyError as error:
         raise ValueError(f"node {error.args[0]} was planned and not fetched") from error
 

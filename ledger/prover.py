@@ -16,13 +16,13 @@ from collections.abc import Sequence
 from ledger.entry import ISSUE, NONE_INDEX, SUBMISSION, Issue, IssuerKey, Submission, decode
 from ledger.errors import NotFound
 from ledger.lookup import Lookup
-from ledger.merkle import Node, build, plan_multiproof, tree_levels
+from ledger.merkle import HASH_BYTES, Node, build, plan_multiproof, tree_levels
 from ledger.note import SignatureLine, parse_note
 from ledger.publication import PublishedHead
 from ledger.receipt import Receipt, plan_receipt
 from ledger.store import Store
 from ledger.tilereader import TileCache
-from ledger.tiles import TILE_HEIGHT, TILE_WIDTH, Tile, decode_bundle
+from ledger.tiles import TILE_HEIGHT, TILE_WIDTH, ExpandedTile, Tile, decode_bundle
 
 BUNDLE = -1
 
@@ -61,8 +61,14 @@ class Prover:
         self._lookup = lookup
         self.tiles = TileCache(store, cache_tiles)
         self.entries = EntryCache(store, cache_bundles)
-        self._submissions: OrderedDict[int, int] = OrderedDict()
-        self._event_levels: OrderedDict[int, list[list[bytes]]] = OrderedDict()
+        self._cache_groups = cache_tiles
+        #: Bundle number -> the submission whose block covers the bundle's first entry.
+        self._submissions: dict[int, int] = {}
+        #: Submission -> its entry, its count, its key entries.
+        self._headers: dict[int, tuple[bytes, int, tuple[tuple[int, bytes], ...]]] = {}
+        #: (First event, group number) -> the leaf hashes of 256 events, with their inner nodes.
+        self._groups: dict[tuple[int, int], ExpandedTile] = {}
+        self._event_levels: dict[int, list[list[bytes]]] = {}
         self._signatures: tuple[bytes, tuple[SignatureLine, ...]] = (b"", ())
 
     async def find(self, commitment: bytes, head: PublishedHead) -> list[int]:
@@ -84,16 +90,13 @@ class Prover:
         assert isinstance(issue, Issue)  # noqa: S101 - data[1] says so
         chunk, status_proof = head.status.proof(issue.slot)
         submission: tuple[int, bytes] | None = None
-        keys: list[tuple[int, bytes]] = []
+        keys: Sequence[tuple[int, bytes]] = ()
         events_proof: list[bytes] = []
         if full:
             at = await self._submission_of(index, head.size)
-            entry = await self.entries.entry(at, head.size)
+            entry, count, keys = await self._submission(at, head.size)
             submission = (at, entry)
-            header = decode(entry)
-            assert isinstance(header, Submission)  # noqa: S101 - the walk stopped at its type
-            keys = await self._key_chain(header.key, head.size)
-            events_proof = await self._events_proof(at, header.count, index - at - 1, head.size)
+            events_proof = await self._events_proof(at, count, index - at - 1, head.size)
         plan = plan_receipt(index, head.size, submission[0] if submission else None, [i for i, _ in keys])
         nodes = await self.tiles.nodes((node for group in plan for node in group), head.size)
         return Receipt(
@@ -139,8 +142,20 @@ class Prover:
             raise NotFound(f"entry {index} belongs to no submission")
         self._submissions[number] = found
         while len(self._submissions) > 65_536:
-            self._submissions.popitem(last=False)
+            del self._submissions[next(iter(self._submissions))]
         return found
+
+    async def _submission(self, at: int, size: int) -> tuple[bytes, int, tuple[tuple[int, bytes], ...]]:
+        """The submission entry at `at`, its count, and its chain of key entries."""
+        known = self._headers.get(at)
+        if known is None:
+            entry = await self.entries.entry(at, size)
+            header = decode(entry)
+            assert isinstance(header, Submission)  # noqa: S101 - the walk stopped at its type
+            known = self._headers[at] = (entry, header.count, tuple(await self._key_chain(header.key, size)))
+            while len(self._headers) > self._cache_groups:
+                del self._headers[next(iter(self._headers))]
+        return known
 
     async def _key_chain(self, key: int, size: int) -> list[tuple[int, bytes]]:
         """The key entry at `key`, its signer's, and so on to the issuer's first."""
@@ -172,23 +187,24 @@ class Prover:
         self, first: int, count: int, nodes: Sequence[Node], size: int, hashes: dict[Node, bytes]
     ) -> None:
         """Nodes below level 8, from the leaf hashes of the 256-event groups that hold them."""
-        for group in {position << level >> TILE_HEIGHT for level, position in nodes}:
-            start, stop = group * TILE_WIDTH, min(count, (group + 1) * TILE_WIDTH)
-            leaves = await self._leaves(first + start, first + stop, size)
-            levels = tree_levels(leaves)
-            for level, position in nodes:
-                if position << level >> TILE_HEIGHT == group:
-                    hashes[level, position] = levels[level][position - (start >> level)]
+        for node in nodes:
+            level, position = node
+            number = position << level >> TILE_HEIGHT
+            group = self._groups.get((first, number))
+            if group is None:
+                start, stop = number * TILE_WIDTH, min(count, (number + 1) * TILE_WIDTH)
+                group = ExpandedTile(await self._leaves(first + start, first + stop, size))
+                self._groups[first, number] = group
+                while len(self._groups) > self._cache_groups:
+                    del self._groups[next(iter(self._groups))]
+            hashes[node] = group.node(level, position - (number << TILE_HEIGHT - level))
 
-    async def _leaves(self, start: int, stop: int, size: int) -> list[bytes]:
-        wanted = [
-            Tile(0, number, min(TILE_WIDTH, size - number * TILE_WIDTH))
-            for number in range(start // TILE_WIDTH, (stop - 1) // TILE_WIDTH + 1)
-        ]
+    async def _leaves(self, start: int, stop: int, size: int) -> bytes:
+        """The leaf hashes [start, stop) of the log, joined."""
+        wanted = [(0, number) for number in range(start // TILE_WIDTH, (stop - 1) // TILE_WIDTH + 1)]
         tiles = await self.tiles.tiles(wanted, size)
-        leaves = [tiles[tile].node(0, i) for tile in wanted for i in range(tile.width)]
-        skip = start - wanted[0].index * TILE_WIDTH
-        return leaves[skip : skip + stop - start]
+        skip = (start - wanted[0][1] * TILE_WIDTH) * HASH_BYTES
+        return b"".join([tiles[place].data for place in wanted])[skip : skip + (stop - start) * HASH_BYTES]
 
     async def _high_levels(self, at: int) -> list[list[bytes]]:
         levels = self._event_levels.get(at)
@@ -199,5 +215,5 @@ class Prover:
             levels = tree_levels([data[i : i + 32] for i in range(0, len(data), 32)])
             self._event_levels[at] = levels
             while len(self._event_levels) > 256:
-                self._event_levels.popitem(last=False)
+                del self._event_levels[next(iter(self._event_levels))]
         return levels

@@ -225,9 +225,28 @@ class StatusTree:
 
     def proof(self, slot: int) -> tuple[bytes, list[bytes]]:
         """The slot's chunk and the hashes that `verify_status` takes. Raises ValueError for a slot outside."""
-        plan = plan_status(slot, self.lists)
-        hashes = {node: self.node(node) for nodes in plan for node in nodes}
-        return self.chunk(chunk_number(slot)), merkle.build(plan, hashes)
+        number = chunk_number(slot)
+        position = start = 0
+        while position < len(self._peaks) and number >= start + (1 << self._peaks[position][0]):
+            start += 1 << self._peaks[position][0]
+            position += 1
+        if slot < 0 or position == len(self._peaks):
+            raise ValueError(f"slot {slot} is in none of {self.lists} lists")
+        # The recursion of `merkle.plan_multiproof` for one target in one descent: what is left of the path comes top
+        # down, before the target; what is right of it comes bottom up, behind it.
+        left = [node[0] for _, node in self._peaks[:position]]
+        right = (
+            [merkle.fold([node[0] for _, node in self._peaks[position + 1 :]])] if self._peaks[position + 1 :] else []
+        )
+        level, node = self._peaks[position]
+        for step in range(level - 1, -1, -1):
+            if (number >> step) & 1:
+                left.append(node[1][0])
+                node = node[2]
+            else:
+                right.append(node[2][0])
+                node = node[1]
+        return node[1], left + right[::-1]
 
     def _find(self, level: int, index: int) -> _Node | None:
         if level < 0 or index < 0:

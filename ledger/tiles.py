@@ -186,6 +186,11 @@ class ExpandedTile:
         self.width = len(data) // HASH_BYTES
         self._rows = [data]
 
+    @property
+    def data(self) -> bytes:
+        """The tile itself."""
+        return self._rows[0]
+
     def node(self, level: int, index: int) -> bytes:
         """The complete subtree of height `level` (0..8) and number `index` inside the tile.
 
