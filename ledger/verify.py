@@ -48,10 +48,10 @@ from ledger.merkle import leaf_hash, root_from_multiproof
 from ledger.message import key_message, submission_message
 from ledger.policy import Evaluation, Policy, evaluate
 from ledger.receipt import Receipt, check_receipt, checkpoint_of
+from ledger.replay_block import MAX_WINDOW_MS
+from ledger.replay_keys import DID_KEY_PREFIX
 from ledger.signing import verify_ed25519
 
-#: A submission's not_after is at most this far past its time, milliseconds.
-MAX_WINDOW_MS: Final = 86_400_000
 #: How far a time may lie ahead of the verifier's clock, seconds.
 FUTURE_S: Final = 60
 
@@ -225,7 +225,7 @@ def _check_first_key(index: int, key: IssuerKey) -> None:
         raise _broken("signature", "the first key of an issuer has no manage signature")
     if not key.roles & ROLE_MANAGE:
         raise _broken("key-role", "the first key of an issuer has the role manage")
-    is_did_key = key.identifier.startswith("did:key:")
+    is_did_key = key.identifier.startswith(DID_KEY_PREFIX)
     if key.binding == BINDING_DELEGATED or is_did_key != (key.binding == BINDING_SELF_CERTIFYING):
         raise _broken("binding", "a first key is self-certifying exactly if its identifier is a did:key")
     if is_did_key and (key.identifier != did_key(key.public_key) or key.evidence != ZERO32):
