@@ -8,6 +8,8 @@
     ob2_jws(issuer, 7)     Open Badges 2.0, compact JWS, EdDSA
     samples(issuer)        one of each
 
+    python ops/demo_badges.py acme.key badges/    writes FOUR, signed by the key in a key file of this project
+
 Badge number n goes to a recipient of its own, made up. The same issuer and number give the same bytes: Ed25519 is
 deterministic, times and ids are computed from the number.
 
@@ -19,10 +21,12 @@ from __future__ import annotations
 import base64
 import json
 import struct
+import sys
 import uuid
 import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from openbadgeslib import baking
@@ -30,6 +34,8 @@ from openbadgeslib.ob2.models import Assertion, Verification
 from openbadgeslib.ob2.models import IdentityObject as OB2Identity
 from openbadgeslib.ob2.signer import OB2Signer
 from openbadgeslib.ob3 import Achievement, IdentityObject, Issuer, OB3LdpSigner, OB3Signer, OpenBadgeCredential
+
+from ledger.keyfile import load_issuer_key
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 LIFETIME = timedelta(days=3 * 365)
@@ -173,3 +179,30 @@ def _assertion(issuer: BadgeIssuer, number: int, verification: str) -> Assertion
         issued_on=issued,
         expires=issued + LIFETIME,
     )
+
+
+#: What the command line writes: file name, what it is, maker.
+FOUR = (
+    ("alice.json", "Open Badges 3.0, JSON with a proof in it", ob3_json),
+    ("bob.jwt", "Open Badges 3.0, a signed JWT", ob3_jwt),
+    ("carol.png", "Open Badges 3.0, a JWT baked into a PNG", ob3_png),
+    ("dave.json", "Open Badges 2.0, hosted JSON without a proof", ob2_hosted),
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write FOUR into a folder, each for a recipient of its own."""
+    if len(arguments) != 2:
+        print("usage: python ops/demo_badges.py KEY_FILE FOLDER", file=sys.stderr)
+        return 2
+    issuer = BadgeIssuer(load_issuer_key(arguments[0]).seed)
+    folder = Path(arguments[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, (name, what, make) in enumerate(FOUR, 1):
+        (folder / name).write_bytes(make(issuer, number))
+        print(f"{folder / name}  {what}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
