@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
@@ -323,8 +324,8 @@ def _cut(data: bytes, tile: Tile) -> bytes:
 
 def _reason(error: BaseException) -> str:
     """The operating system's words rather than the library's."""
-    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.strerror:
-        return error.os_error.strerror.lower()
+    if isinstance(error, aiohttp.ClientConnectorError) and (error.os_error.errno or 0) > 0:
+        return os.strerror(error.os_error.errno or 0).lower()
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return str(error) or type(error).__name__

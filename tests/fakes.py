@@ -10,26 +10,16 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from types import TracebackType
 from typing import Any, Literal, Self
 
 import msgspec
 from aiohttp import web
 
+from ledger import errors
 from ledger.block import Block, decode_body
 from ledger.checkpoint import Checkpoint, format_checkpoint
 from ledger.entry import ADD, LIST_SLOTS, RETIRE, ZERO32, ZERO64, IssuerKey, StatusList, did_key, issuer_id
-from ledger.errors import (
-    Forbidden,
-    InputError,
-    LedgerError,
-    NotFound,
-    OutcomeUnknown,
-    Overloaded,
-    Pending,
-    RuleViolation,
-    Unauthorized,
-)
+from ledger.errors import LedgerError, NotFound
 from ledger.merkle import build, plan_inclusion
 from ledger.message import idempotency_key, slots_message
 from ledger.note import Note, format_note, format_vkey
@@ -46,7 +36,7 @@ ROLE_NAMES = {1: "issue", 2: "status", 4: "manage"}
 BINDING_NAMES = {1: "self-certifying", 2: "published", 3: "vouched", 4: "delegated"}
 
 #: What may happen to a submission. `overloaded`, `cut-before`: nothing was logged; the others: it was.
-Fault = Literal["overloaded", "cut-before", "pending", "outcome-unknown", "cut-after", "proxy"]
+Fault = Literal["overloaded", "cut-before", "pending", "outcome-unknown", "cut-after", "proxy", "stall"]
 
 
 class FakeClock:
@@ -76,6 +66,8 @@ class FakeLedger:
         self.origin = origin
         self.log = LogBuilder(origin, time=_now_ms())
         self.faults: list[Fault] = []
+        #: Set when a submission is logged and its answer held back.
+        self.stalled = threading.Event()
         #: Bodies of the submissions that arrived, and paths of all requests.
         self.bodies: list[bytes] = []
         self.requests: list[str] = []
@@ -134,9 +126,7 @@ class FakeLedger:
         self.url = f"http://127.0.0.1:{self._port}/"
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
 
@@ -229,14 +219,17 @@ class FakeLedger:
         self.bodies.append(body)
         fault = self.faults.pop(0) if self.faults else None
         if fault == "overloaded":
-            raise Overloaded("too much at once; nothing changed")
+            raise errors.Overloaded("too much at once; nothing changed")
         if fault == "cut-before":
             return _cut(request)
         first_index, count = self.append(decode_body(body))
+        if fault == "stall":
+            self.stalled.set()
+            await asyncio.Event().wait()
         if fault == "pending":
-            raise Pending("logged", first_index=first_index)
+            raise errors.Pending("logged", first_index=first_index)
         if fault == "outcome-unknown":
-            raise OutcomeUnknown("the database did not answer")
+            raise errors.OutcomeUnknown("the database did not answer")
         if fault == "cut-after":
             return _cut(request)
         if fault == "proxy":
@@ -281,9 +274,9 @@ class FakeLedger:
     async def _post_issuer(self, request: web.Request) -> web.Response:
         sent = request.headers.get("Authorization")
         if sent is None:
-            raise Unauthorized("this needs the operator's token")
+            raise errors.Unauthorized("this needs the operator's token")
         if sent != f"Bearer {TOKEN}":
-            raise Forbidden("this is not the operator's token")
+            raise errors.Forbidden("this is not the operator's token")
         body = await request.json()
         public_key = bytes.fromhex(body["public_key"])
         certified = body["identifier"] == did_key(public_key)
@@ -338,7 +331,7 @@ class FakeLedger:
         body = await request.json()
         key = self.log.replay.key(body["key"])
         if key is None or not key.live:
-            raise RuleViolation("no such live key", rule="unknown-key")
+            raise errors.RuleViolation("no such live key", rule="unknown-key")
         nonce = bytes.fromhex(body["nonce"])
         message = slots_message(self.origin, issuer, body["key"], body["not_after"], nonce, body["count"])
         verify_ed25519(key.public_key, message, _signature(body["signature"]))
@@ -403,8 +396,4 @@ def _cut(request: web.Request) -> web.StreamResponse:
 
 
 def _signature(text: str | None) -> bytes:
-    if text is None:
-        return ZERO64
-    if len(text) != 88:
-        raise InputError("a signature is 88 characters of base64")
-    return parse_base64(text, what="signature", length=64)
+    return ZERO64 if text is None else parse_base64(text, what="signature", length=64)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +247,22 @@ class TestInterruption:
         assert "no badge is issued twice: run the same command again" in ran.err
         assert issue(cli, key).status == 0
         assert ledger.bodies[0] == ledger.bodies[1]
+        assert len(ledger.issued()) == 1
+
+    def test_ctrl_c_while_the_ledger_is_silent(self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges) -> None:
+        """The real process, a real signal: one sentence, exit status 130, and the rerun finds what was logged."""
+        badges.signed("a.json", 1)
+        ledger.faults = ["stall"]
+        arguments = [sys.executable, "-c", "from ledger.cli import main; main()", "issue", "badges", "--out", "out"]
+        with subprocess.Popen([*arguments, "--key", str(key)], stderr=subprocess.PIPE, text=True) as process:
+            assert ledger.stalled.wait(30)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert err.strip().splitlines() == [
+            "badge-ledger: interrupted; no badge is issued twice: run the same command again to finish"
+        ]
+        assert issue(cli, key).status == 0
         assert len(ledger.issued()) == 1
 
     def test_receipts_that_were_not_written_are_fetched(
