@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Middleware
+from prometheus_client import Counter
 
 from api.context import CONTEXT, Context, ServiceLimits
 from api.metrics import Metrics
@@ -41,12 +42,19 @@ def create_app(
 
 
 def _counted(context: Context) -> Middleware:
+    # `labels` formats and locks at every call; a route and a status are few.
+    counters: dict[tuple[web.AbstractResource | None, int], Counter] = {}
+
     @web.middleware
     async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = await handler(request)
         resource = request.match_info.route.resource
-        route = resource.canonical if resource is not None else "unknown"
-        context.metrics.requests.labels(route, str(response.status)).inc()
+        counter = counters.get((resource, response.status))
+        if counter is None:
+            route = resource.canonical if resource is not None else "unknown"
+            counter = context.metrics.requests.labels(route, str(response.status))
+            counters[resource, response.status] = counter
+        counter.inc()
         return response
 
     return counted

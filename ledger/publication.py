@@ -68,18 +68,28 @@ class Publication:
             return self._head
         if self._failure is not None:
             raise _stopped(self._failure)
-        future: asyncio.Future[PublishedHead] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[PublishedHead] = loop.create_future()
         heapq.heappush(self._waiting, (size, next(self._order), future))
+        # A bare timer: `asyncio.wait_for` costs as much as the rest of a small submission's way through here.
+        timer = loop.call_later(timeout_s, _give_up, future)
         try:
-            return await asyncio.wait_for(future, timeout_s)
-        except TimeoutError:
-            raise Pending(
-                "the entries are in the log but not yet in a published head; "
-                "repeat the identical request to get the answer",
-                retry_after_s=1,
-            ) from None
+            return await future
+        finally:
+            timer.cancel()
 
 
 def _stopped(error: LedgerError) -> LedgerStopped:
     """One for each who waits: what the caller adds to its members is of that caller's entries alone."""
     return LedgerStopped(f"the entries are in the log and will not be published: {error.detail}", cause=error.type)
+
+
+def _give_up(future: asyncio.Future[PublishedHead]) -> None:
+    if not future.done():
+        future.set_exception(
+            Pending(
+                "the entries are in the log but not yet in a published head; "
+                "repeat the identical request to get the answer",
+                retry_after_s=1,
+            )
+        )
