@@ -75,7 +75,7 @@ def test_every_truncation_is_refused(receipt: Receipt) -> None:
     """No proper beginning of a receipt is one."""
     data = encode_packed(receipt)
     for length in range(len(data)):
-        with pytest.raises(MalformedReceipt):
+        with pytest.raises(MalformedReceipt, match="cut short"):
             decode_packed(data[:length])
 
 
@@ -213,6 +213,19 @@ def test_parts_of_another_kind_are_refused(scene: Anchored, receipt: Receipt) ->
             check_receipt(changed)
         with pytest.raises(MalformedReceipt):
             encode_packed(changed)
+
+
+def test_a_chain_has_at_most_255_keys(scene: Anchored) -> None:
+    """Their number is one byte."""
+    full = build(scene.log, scene.index, full=True)
+    key = full.keys[0][1]
+    for count in (255, 256):
+        long = replace(full, tree_size=1_000, keys=tuple((500 + k, key) for k in range(count)))
+        if count == 255:
+            check_receipt(long)
+        else:
+            with pytest.raises(MalformedReceipt, match="at most 255"):
+                encode_packed(long)
 
 
 def test_names_and_signatures_are_read_strictly(scene: Anchored) -> None:

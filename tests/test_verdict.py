@@ -252,6 +252,7 @@ def test_a_short_receipt_of_an_unsigned_badge_is_at_most_anchored() -> None:
         assert (audited.result, audited.qualifier, audited.audited_by) == ("valid", ANCHORED_AUDITED, ("south",))
         for verdict in (plain, audited):
             assert verdict.binding == NOT_SHOWN
+            assert any("short receipt" in note for note in verdict.notes)
             assert verdict.identifier is None
             assert verdict.issued_at_ms is None
             assert verdict.issued_before_ms == case.scene.time_s * 1000

@@ -437,6 +437,23 @@ def test_the_signer_may_manage(scene: Anchored, forgery: Forgery) -> None:
     refusal(VerificationError, 6, lambda: verify(single.receipt(), alone), rule="key-role")
 
 
+def test_a_signer_in_the_middle_may_manage_too() -> None:
+    """Not only the issuer's first key, whose roles are checked for their own sake."""
+    scene = anchored(COMMITMENT)
+    middle = scene.log.add_key(scene.issuer, roles=7)
+    last = scene.log.add_key(scene.issuer, roles=ROLE_ISSUE, signer=middle)
+    scene.slot = scene.issuer.slot(9)
+    scene.index = scene.log.submit(scene.issuer, [scene.issuer.issue(scene.slot, COMMITMENT)], key=last) + 1
+    scene.log.seal()
+    # The forgery finds the chain's private keys by their order, which is that of the entries.
+    del scene.issuer.keys[1]
+    verify(Forgery(scene).receipt(), scene)
+    forgery = Forgery(scene)
+    forgery.change_key(1, roles=ROLE_ISSUE | ROLE_STATUS)
+    detail = refusal(VerificationError, 6, lambda: verify(forgery.receipt(), scene), rule="key-role")
+    assert "signed by a key that may not manage keys" in detail
+
+
 def test_a_retirement_is_no_key(scene: Anchored, forgery: Forgery) -> None:
     """An entry that retires a key does not give it any right."""
     forgery.change_key(0, action=RETIRE)
