@@ -19,12 +19,18 @@ from ledger.entry import ISSUE
 RUN_ENTRIES = 200_000
 
 _PREFIX = struct.Struct(">q")
+_PREFIXES = struct.Struct(">q24x")
 
 
 def prefix_of(commitment: bytes) -> int:
     """The first 8 bytes of a commitment as a signed integer, as Postgres stores a bigint."""
     value: int = _PREFIX.unpack_from(commitment)[0]
     return value
+
+
+def prefixes_of(commitments: Sequence[bytes]) -> list[int]:
+    """`prefix_of` of each of many commitments."""
+    return [prefix for (prefix,) in _PREFIXES.iter_unpack(b"".join(commitments))]
 
 
 class LookupStore(Protocol):
@@ -52,17 +58,17 @@ class Lookup:
         """Remember the issue events of the block whose submission stands at `index`."""
         if index < self.filled_to:
             return
-        commitments = block.commitments()
-        if len(commitments) == block.submission.count:
+        prefixes = prefixes_of(block.commitments())
+        if len(prefixes) == block.count:
             fresh: dict[int, int | tuple[int, ...]] = dict(
-                zip(map(prefix_of, commitments), range(index + 1, index + 1 + len(commitments)), strict=True)
+                zip(prefixes, range(index + 1, index + 1 + len(prefixes)), strict=True)
             )
-            if len(fresh) == len(commitments) and self._recent.keys().isdisjoint(fresh):
+            if len(fresh) == len(prefixes) and self._recent.keys().isdisjoint(fresh):
                 self._recent.update(fresh)
                 return
         positions = (k for k, kind in enumerate(block.kinds) if kind == ISSUE)
-        for k, commitment in zip(positions, commitments, strict=True):
-            prefix, at = prefix_of(commitment), index + 1 + k
+        for k, prefix in zip(positions, prefixes, strict=True):
+            at = index + 1 + k
             known = self.recent(prefix)
             if not known:
                 self._recent[prefix] = at
@@ -73,6 +79,10 @@ class Lookup:
         """Log indexes of recent issue entries with this prefix."""
         found = self._recent.get(prefix, ())
         return (found,) if isinstance(found, int) else found
+
+    def disjoint(self, prefixes: Sequence[int]) -> bool:
+        """Whether none of these prefixes is among the recent ones."""
+        return self._recent.keys().isdisjoint(prefixes)
 
     async def candidates(self, commitment: bytes) -> list[int]:
         """Log indexes, ascending, of issue entries whose commitment has the same first 8 bytes."""

@@ -39,6 +39,8 @@ class NodeOptions(msgspec.Struct, frozen=True, kw_only=True):
     answer_timeout_s: float = 20.0
     housekeeping_s: float = 30.0
     max_queued_events: int = 1_000_000
+    #: Submissions of more events are not looked up in the stored index for badges issued before.
+    max_duplicate_check_events: int = 1_000
     max_lists_per_issuer: int = 256
     lock_timeout_s: float = 10.0
 
@@ -64,6 +66,7 @@ class Node:
             self.lookup,
             origin=options.origin,
             max_queued_events=options.max_queued_events,
+            max_duplicate_check_events=options.max_duplicate_check_events,
             on_integrated=self._on_integrated,
         )
         self.publisher = Publisher(

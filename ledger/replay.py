@@ -35,7 +35,7 @@ from ledger.entry import (
     encode,
     issuer_id,
 )
-from ledger.errors import MalformedInput, RuleViolation
+from ledger.errors import LedgerError, MalformedInput, RuleViolation
 from ledger.merkle import leaf_hash
 from ledger.replay_block import judge
 from ledger.replay_keys import next_issuer
@@ -297,12 +297,15 @@ class Draft(_Position):
 
     # What comes next --------------------------------------------------------------------------------------------------
 
-    def append(self, unit: Unit, *, leaf: bytes | None = None, trusted: bool = False) -> int:
+    def append(
+        self, unit: Unit, *, leaf: bytes | None = None, trusted: bool = False, veto: LedgerError | None = None
+    ) -> int:
         """Take one unit, or raise and change nothing. Returns the log index of its first entry.
 
         `leaf` is the leaf hash (32 bytes) of a single entry, if the caller has it. `trusted` leaves out signatures and
         events_root: for one's own database. The signature of a block that says it was verified, for this origin and
-        with the key that is live here, is not verified again.
+        with the key that is live here, is not verified again. `veto` is the caller's own reason to refuse a block,
+        raised only where the rules of the log have nothing to say.
 
         Raises RuleViolation with the rule, the log index where an auditor stops and the failing events' positions;
         MalformedEntry for a field that no entry can hold; ValueError if the base has moved on.
@@ -313,7 +316,7 @@ class Draft(_Position):
         self._check_order(unit, time)
         index, count = self.size, 1
         if isinstance(unit, Block):
-            self._append_block(unit, trusted)
+            self._append_block(unit, trusted, veto)
             count += unit.count
         else:
             self._append_single(unit, leaf, trusted)
@@ -369,8 +372,10 @@ class Draft(_Position):
         wrong = [name for name in StatusRoot.__struct_fields__ if getattr(unit, name) != getattr(expected, name)]
         self._require(not wrong, "status-root", f"not as recomputed: {', '.join(wrong)}")
 
-    def _append_block(self, block: Block, trusted: bool) -> None:
+    def _append_block(self, block: Block, trusted: bool, veto: LedgerError | None) -> None:
         effects = judge(block, self, trusted=trusted)
+        if veto is not None:
+            raise veto
         # From here on nothing raises, so that what was refused left no trace.
         if effects.nonce is not None:
             self._nonces[effects.nonce] = block.submission.not_after

@@ -23,6 +23,7 @@ from ledger import faults
 from ledger.assemble import Grown, Logged
 from ledger.block import Block
 from ledger.clock import Clock
+from ledger.duplicates import Duplicates
 from ledger.entry import IssuerKey, LogParams, StatusList, StatusRoot, encode
 from ledger.errors import (
     ClockUnsafe,
@@ -77,10 +78,11 @@ class SubmissionWork:
         self.block = block
         self.key = idempotency_key(block.submission)
 
-    def append_to(self, draft: Draft, time_ms: int) -> list[Logged]:
+    def append_to(self, draft: Draft, time_ms: int, *, veto: LedgerError | None = None) -> list[Logged]:
+        """`veto`: refuse with this where the log's own rules would not."""
         block = self.block.with_time(time_ms)
         index = draft.size
-        draft.append(block)
+        draft.append(block, veto=veto)
         data = encode(block.submission)
         return [Logged(index, data, leaf_hash(data), block.submission, block)]
 
@@ -118,6 +120,7 @@ class Sequencer:
         *,
         origin: str,
         max_queued_events: int = 1_000_000,
+        max_duplicate_check_events: int = 1_000,
         max_group_events: int = 100_000,
         on_integrated: Callable[[], None] = lambda: None,
     ) -> None:
@@ -126,6 +129,7 @@ class Sequencer:
         self._lookup = lookup
         self._origin = origin
         self._max_queued_events = max_queued_events
+        self._max_duplicate_check_events = max_duplicate_check_events
         self._max_group_events = max_group_events
         self._on_integrated = on_integrated
         self._queue: deque[_Queued] = deque()
@@ -311,6 +315,8 @@ class Sequencer:
         known: dict[bytes, tuple[int, int]] = {}
         if submissions:
             known = await append.find_submissions([work.key for work in submissions])
+        duplicates = Duplicates(self._lookup, self._entry, limit=self._max_duplicate_check_events)
+        await duplicates.prepare((work.block for work in submissions if work.key not in known), append.find_prefixes)
         draft = self.replay.draft()
         units: list[Logged] = []
         answers: list[tuple[_Queued, Outcome | LedgerError]] = []
@@ -332,7 +338,10 @@ class Sequencer:
                 beats.append(queued)
                 continue
             try:
-                logged = work.append_to(draft, time_ms)
+                if isinstance(work, SubmissionWork):
+                    logged = work.append_to(draft, time_ms, veto=await duplicates.find(work.block))
+                else:
+                    logged = work.append_to(draft, time_ms)
             except (RuleViolation, InputError) as error:
                 answers.append((queued, error))
                 continue
@@ -342,11 +351,15 @@ class Sequencer:
             answers.append((queued, Outcome(unit.index, count, unit.index + unit.count, time_ms=time_ms)))
             if isinstance(work, SubmissionWork):
                 known[work.key] = (unit.index, work.block.submission.count)
+                duplicates.accept(work.block)
         if units or beats:
             index = draft.size
             units += EntryWork(lambda d, now: d.status_root(now)).append_to(draft, time_ms)
             answers += [(queued, Outcome(index, 1, index + 1)) for queued in beats]
         return draft, units, answers
+
+    async def _entry(self, index: int) -> bytes:
+        return (await self._store.read_entries(index, index + 1))[0]
 
     def _to_commit(self, draft: Draft, units: list[Logged], grown: Grown) -> Commit:
         first, size = units[0].index, grown.tip.size

@@ -28,7 +28,7 @@ LAYERS = (
     ("badges", "replay", "assemble", "units"),
     ("receipt", "verdict", "verify"),
     ("store", "tilereader"),
-    ("sequencer", "publisher", "guard", "publication", "lookup", "prover"),
+    ("sequencer", "publisher", "guard", "publication", "lookup", "duplicates", "prover"),
     ("node", "issuers", "answers", "client", "auditor", "witness", "mirror", "check"),
     ("cli",),
     ("api",),
