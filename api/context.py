@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -10,14 +9,11 @@ import msgspec
 from aiohttp import web
 
 from api.metrics import Metrics
-from ledger.block import MAX_BODY_BYTES, Block
+from ledger.block import MAX_BODY_BYTES
 from ledger.errors import (
-    LedgerError,
     MalformedBody,
     MalformedInput,
     Overloaded,
-    RuleViolation,
-    SignatureInvalid,
     TooLarge,
     UnsupportedMedia,
 )
@@ -47,7 +43,7 @@ class ServiceLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Context:
-    """One per service. `checker` verifies signatures in threads: pynacl releases the interpreter lock."""
+    """One per service. `threads` decode large bodies, so that other requests get their turn."""
 
     def __init__(
         self, node: Node, issuers: Issuers, limits: ServiceLimits, operator_token: str, metrics: Metrics
@@ -57,8 +53,7 @@ class Context:
         self.limits = limits
         self.operator_token = operator_token
         self.metrics = metrics
-        self.threads = ThreadPoolExecutor(2, thread_name_prefix="check")
-        self.checker = SignatureChecker(self.threads, node.options.origin)
+        self.threads = ThreadPoolExecutor(2, thread_name_prefix="decode")
         self.inflight = 0
         self.inflight_bytes = 0
         self.note_json: tuple[bytes, str] = (b"", "")
@@ -82,59 +77,6 @@ class Context:
 
 
 CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)
-
-
-class SignatureChecker:
-    """Verifies signatures in batches: what arrives while a batch is in a thread makes the next one."""
-
-    def __init__(self, threads: ThreadPoolExecutor, origin: str, *, batch: int = 64, lanes: int = 2) -> None:
-        self._threads = threads
-        self._origin = origin
-        self._batch = batch
-        self._free = lanes
-        self._queue: list[tuple[Block, bytes, asyncio.Future[None]]] = []
-
-    async def check(self, block: Block, public_key: bytes) -> None:
-        """Raises RuleViolation (signature)."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append((block, public_key, future))
-        if self._free:
-            self._free -= 1
-            # One turn of the loop later, so that requests read in the same turn share a batch.
-            asyncio.get_running_loop().call_soon(self._start)
-        await future
-
-    def _start(self) -> None:
-        if not self._queue:
-            self._free += 1
-            return
-        batch, self._queue = self._queue[: self._batch], self._queue[self._batch :]
-        work = asyncio.get_running_loop().run_in_executor(self._threads, self._verify, batch)
-        work.add_done_callback(lambda done: self._finish(batch, done.result()))
-
-    def _verify(self, batch: list[tuple[Block, bytes, asyncio.Future[None]]]) -> list[LedgerError | None]:
-        answers: list[LedgerError | None] = []
-        for block, public_key, _ in batch:
-            try:
-                block.verify_signature(self._origin, public_key)
-                answers.append(None)
-            except SignatureInvalid:
-                answers.append(RuleViolation("the signature of the submission does not verify", rule="signature"))
-            except LedgerError as error:
-                answers.append(error)
-        return answers
-
-    def _finish(
-        self, batch: list[tuple[Block, bytes, asyncio.Future[None]]], answers: list[LedgerError | None]
-    ) -> None:
-        for (_, _, future), error in zip(batch, answers, strict=True):
-            if future.done():
-                continue
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
-        self._start()
 
 
 _encoder = msgspec.json.Encoder()

@@ -35,7 +35,7 @@ from ledger.entry import (
     encode_issue,
     encode_status_event,
 )
-from ledger.errors import MalformedInput, Pending, RuleViolation, UnsupportedMedia
+from ledger.errors import MalformedInput, Pending, RuleViolation, SignatureInvalid, UnsupportedMedia
 from ledger.message import idempotency_key
 from ledger.publication import PublishedHead
 from ledger.receipt_json import format_json
@@ -110,7 +110,11 @@ async def _check_key(context: Context, block: Block) -> None:
     key = issuer.keys.get(submission.key)
     if key is None:
         raise RuleViolation(f"entry {submission.key} is no key of this issuer", rule="unknown-key")
-    await context.checker.check(block, key.public_key)
+    # Here and not in a thread: handing 45 microseconds of work to another thread and back costs as much again.
+    try:
+        block.verify_signature(context.node.options.origin, key.public_key)
+    except SignatureInvalid as error:
+        raise RuleViolation("the signature of the submission does not verify", rule="signature") from error
 
 
 async def _read(request: web.Request, context: Context) -> Block:

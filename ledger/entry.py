@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, TypeAlias, TypeVar
 
@@ -200,6 +201,7 @@ def identifier_bytes(identifier: str) -> bytes:
     return _text(identifier, "identifier", MAX_IDENTIFIER_BYTES)
 
 
+@lru_cache(maxsize=64)
 def encode_origin(origin: str) -> bytes:
     """u8 length ‖ origin. An origin is also the name of the log's keys, so it has 1 to 255 bytes of UTF-8 and, as
     signed-note demands of key names, neither white space nor `+`. Raises MalformedEntry."""
