@@ -14,7 +14,9 @@ import pytest
 import pytest_asyncio
 import structlog
 
+from ledger.guard import SqliteGuard
 from ledger.store import EmbeddedPostgres, Store
+from tests.service.gates import GateGuard
 from tests.service.harness import Answer, Client, Party, Service, World
 from tests.store.conftest import RunSql, dsn_of
 
@@ -58,10 +60,19 @@ async def run_sql(dsn: str) -> AsyncIterator[RunSql]:
 
 
 @pytest.fixture
-async def world(dsn: str, tmp_path: Path) -> AsyncIterator[World]:
+async def gate(tmp_path: Path) -> AsyncIterator[GateGuard]:
+    """The world's guard, to be closed, delayed and broken; for `world.start(guard=gate)`."""
+    gate = GateGuard(await SqliteGuard.open(tmp_path / "guard.db"))
+    yield gate
+    await gate.end()
+
+
+@pytest.fixture
+async def world(dsn: str, tmp_path: Path, gate: GateGuard) -> AsyncIterator[World]:
     """A log that is checked when the test is over, whatever the test did."""
     world = World(dsn, tmp_path)
     yield world
+    gate.gate.set()
     await world.close()
 
 

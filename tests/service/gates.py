@@ -48,6 +48,9 @@ class GateGuard:
             raise OperationError("the guard cannot be used: the connection broke")
 
     async def close(self) -> None:
+        """Nodes share it; whoever made it ends it."""
+
+    async def end(self) -> None:
         await self._inner.close()
 
 

@@ -46,7 +46,8 @@ async def test_in_the_stored_index(service: Service, client: Client, party: Part
     head = await service.node.published()
     await service.node.lookup.fill(head.size)
     assert len(service.node.lookup) == 0
-    assert (await refuses(client.send(party.block([party.issue(commitment=one)])), 409, DUPLICATE)).json["positions"] == [0]
+    answer = await refuses(client.send(party.block([party.issue(commitment=one)])), 409, DUPLICATE)
+    assert answer.json["positions"] == [0]
 
 
 async def test_other_issuers_and_revoked_badges(client: Client, party: Party, refuses: Refuses) -> None:

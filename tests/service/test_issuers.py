@@ -143,7 +143,7 @@ class FakeWeb:
 
 @pytest.mark.parametrize("form", ["multikey", "jwk", "badge-ledger.json", "https"])
 async def test_a_published_key_is_found_and_its_document_logged(world: World, form: str) -> None:
-    """The key is found at the identifier's host, and the hash of what was read is logged, whatever the operator says."""
+    """The key is found at the identifier's host, and the hash of what was read logged, whatever the operator says."""
     web = FakeWeb()
     service = await world.start(fetch=web)
     party = Party("school", identifier=HTTPS if form == "https" else WEB)

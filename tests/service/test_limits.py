@@ -7,8 +7,6 @@ import json
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
-import pytest
-
 from api.context import CONTEXT, MAX_JSON_BYTES, ServiceLimits
 from ledger.block import MAX_BODY_BYTES, encode_body
 from tests.service.conftest import Refuses
@@ -101,13 +99,6 @@ async def test_more_than_a_hundred_thousand_events(client: Client, party: Party,
     data = json.dumps(document, separators=(",", ":")).encode()
     sending = client.request("POST", "/v1/submissions", data=data, headers={"Content-Type": "application/json"})
     await refuses(sending, 400, "malformed-body")
-
-
-@pytest.fixture
-async def gate(world: World) -> AsyncIterator[GateGuard]:
-    gate = GateGuard(await world.open_guard())
-    yield gate
-    gate.gate.set()
 
 
 async def test_too_many_submissions_at_once(world: World, gate: GateGuard) -> None:

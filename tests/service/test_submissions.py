@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -186,13 +185,6 @@ async def test_a_replay_after_the_memory_ended_is_outside_its_window(world: Worl
     answer = await service.client.send(block)
     assert (answer.status, answer.type) == (422, "rule:window")
     assert service.node.sequencer.replay.size == size
-
-
-@pytest.fixture
-async def gate(world: World) -> AsyncIterator[GateGuard]:
-    gate = GateGuard(await world.open_guard())
-    yield gate
-    gate.gate.set()
 
 
 async def test_after_pending(world: World, gate: GateGuard) -> None:
