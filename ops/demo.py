@@ -126,9 +126,8 @@ class Demo:
         self.screen.output(printed)
         if process.returncode != status:
             raise Failed(f"expected exit status {status}, got {process.returncode}")
-        for text in shows:
-            if text not in printed:
-                raise Failed(f"expected to read {text!r}")
+        if absent := [text for text in shows if text not in printed]:
+            raise Failed(f"expected to read {absent[0]!r}")
         return printed
 
     def start(self, listen: str) -> None:
@@ -299,8 +298,8 @@ def farewell(demo: Demo, keep: bool, seconds: float) -> None:
     if keep and demo.service is not None:
         key = re.search(r"log key +(\S+)", (demo.folder / "serve.out").read_text())
         pid, folder = demo.service.pid, shlex.quote(str(demo.folder))
-        waiting = f"while kill -0 {pid} 2>/dev/null; do sleep 0.1; done"
-        (demo.folder / "stop").write_text(f"kill {pid}\n{waiting}\nrm -rf {folder}\n")
+        stop = f"kill {pid}; while kill -0 {pid}; do sleep 0.1; done 2>/dev/null; rm -rf {folder}\n"
+        (demo.folder / "stop").write_text(stop)
         screen.line(f"""The service is still up.
   address       {demo.url}
   verifier key  {key[1] if key else "in serve.out"}
@@ -323,11 +322,12 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, note_signal)
     began = time.monotonic()
-    demo: Demo | None = None
-    kept = False
+    demo, kept = None, False
     try:
-        demo = Demo(Screen(), Path(tempfile.mkdtemp(prefix="badge-ledger-demo-")).resolve())
-        show(demo, keep)
+        usual = tempfile.gettempdir()
+        # The path of PostgreSQL's socket has to fit in some 100 bytes; with macOS's own folder it would not.
+        folder = tempfile.mkdtemp(prefix="badge-ledger-demo-", dir=usual if len(usual) < 40 else "/tmp")  # noqa: S108
+        show(demo := Demo(Screen(), Path(folder).resolve()), keep)
         farewell(demo, keep, time.monotonic() - began)
         kept = keep
     except Failed as error:
