@@ -92,10 +92,14 @@ class Lookup:
         stored = [index for _, index in await self._store.lookup([prefix])]
         return sorted({*stored, *recent})
 
+    def take_recent(self, other: Lookup) -> None:
+        """Forget the recent entries and take over those of `other`, which has read the log anew."""
+        self._recent = other._recent
+
     async def fill(self, size: int) -> int:
         """Write what is recent below `size` (a published size) as one sorted run; the number of rows written."""
-        rows = sorted(row for row in self._rows() if row[1] < size)
         filled_from = self.filled_to
+        rows = sorted(row for row in self._rows() if filled_from <= row[1] < size)
         if not await self._store.fill_lookup(rows, filled_from, size):
             # Another node was faster: what it wrote is in the store, and this node keeps only what lies behind it.
             size = await self._store.lookup_filled_to()

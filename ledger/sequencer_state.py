@@ -49,8 +49,8 @@ class LogState:
         self._lookup = lookup
         self._origin = origin
         self._heads: deque[HeadState] = deque()
-        #: Whether the next `catch_up` reads the log anew.
-        self.doubtful = False
+        #: Whether the next `catch_up` reads the log anew, as a node does that knows nothing yet.
+        self.doubtful = True
         self._log = structlog.get_logger("sequencer")
         self.replay = Replay(origin)
         self.tip = Tip(Edge())
@@ -79,7 +79,7 @@ class LogState:
         if not self.doubtful and self.replay.size <= size:
             self.doubtful = True  # a reading that breaks off leaves the replay ahead of the tip
             try:
-                tip = await self._read(self.replay, self.tip.edge.copy(), self._heads, size)
+                tip = await self._read(self.replay, self.tip.edge.copy(), self._heads, self._lookup, size)
                 if tip.root() == root:
                     self.tip, self.doubtful = tip, False
                     return
@@ -87,9 +87,10 @@ class LogState:
                 pass
             self._log.warning("sequencer.reread", reason="the stored log does not continue what this node knew")
         heads: deque[HeadState] = deque()
+        lookup = Lookup(self._store, self._lookup.filled_to)
         replay, edge = await self._from_snapshot(size)
         try:
-            tip = await self._read(replay, edge, heads, size)
+            tip = await self._read(replay, edge, heads, lookup, size)
         except _DoesNotFit as error:
             raise ForkDetected(
                 f"the stored entries break a rule of the log ({error}): run `badge-ledger check`"
@@ -99,6 +100,7 @@ class LogState:
                 f"the stored entries do not lead to the stored head of size {size}: run `badge-ledger check`"
             )
         self.replay, self.tip, self._heads, self.doubtful = replay, tip, heads, False
+        self._lookup.take_recent(lookup)  # without what the store has lost
 
     def head_state(self, size: int) -> HeadState | None:
         """The state at the head of exactly `size` leaves, if it is still known; older ones are dropped."""
@@ -120,8 +122,8 @@ class LogState:
             raise ForkDetected(f"the stored status at size {size} is not the logged one: run `badge-ledger check`")
         return HeadState(size, entry, data, status)
 
-    async def _read(self, replay: Replay, edge: Edge, heads: deque[HeadState], size: int) -> Tip:
-        """Read on from `replay` to `size`, into all three. Raises _DoesNotFit where the rules do not admit that."""
+    async def _read(self, replay: Replay, edge: Edge, heads: deque[HeadState], lookup: Lookup, size: int) -> Tip:
+        """Read on from `replay` to `size`, into all four. Raises _DoesNotFit where the rules do not admit that."""
         reader = UnitReader(replay.size)
         draft = replay.draft()
         for start in range(replay.size, size, _PAGE):
@@ -131,7 +133,7 @@ class LogState:
                     draft.append(logged.unit, leaf=logged.leaf, trusted=True)
                     edge.extend(logged.leaves())
                     if logged.block is not None:
-                        self._lookup.add_block(logged.index, logged.block)
+                        lookup.add_block(logged.index, logged.block)
                     if isinstance(logged.entry, StatusRoot):
                         replay.merge(draft)
                         heads.append(_head_state(replay, logged))
