@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import secrets
 import signal
@@ -23,6 +24,7 @@ import msgspec
 import structlog
 import uvloop
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from api.app import create_app
 from api.fetch import DocumentFetcher
@@ -79,16 +81,39 @@ def run(options: ServeOptions, *, ready: Callable[[Started], None] = lambda _: N
 
 
 def configure_logs() -> None:
-    """One event a line on standard error: JSON, or for people on a terminal."""
-    processors: list[structlog.typing.Processor] = [
+    """One event a line on standard error: JSON, or for people on a terminal. What libraries log comes the same way.
+
+    Tracebacks are without local variables, which would put identifiers, commitments and keys into the log.
+    """
+    shared: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if sys.stderr.isatty():
-        processors.append(structlog.dev.ConsoleRenderer())
+        rendering: list[structlog.typing.Processor] = [
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        ]
     else:
-        processors += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
-    structlog.configure(processors=processors, logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+        tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        rendering = [structlog.processors.ExceptionRenderer(tracebacks), structlog.processors.JSONRenderer()]
+    structlog.configure(processors=[*shared, *rendering], logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    server_log = logging.getLogger("aiohttp.server")
+    server_log.filters = [_without_callers]
+
+
+def _without_callers(record: logging.LogRecord) -> bool:
+    """aiohttp reports whatever is no HTTP, with the caller's address: no error of ours, and nobody's business."""
+    if record.exc_info is not None and isinstance(record.exc_info[1], HttpProcessingError):
+        return False
+    record.msg, record.args = "a request failed outside the application", ()
+    return True
 
 
 async def _serve(options: ServeOptions, ready: Callable[[Started], None]) -> None:
