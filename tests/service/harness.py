@@ -357,7 +357,7 @@ class Party:
         answer = await client.post(f"/v1/issuers/{self.issuer.hex()}/keys", self.key_change(ADD, key, roles=roles))
         assert answer.status == 200, answer
         self.learn(answer.json)
-        return next(k["index"] for k in answer.json["keys"] if k["public_key"] == key.public_key.hex())
+        return int(next(k["index"] for k in answer.json["keys"] if k["public_key"] == key.public_key.hex()))
 
     async def retire_key(self, client: Client, key: Ed25519Key, *, roles: int) -> None:
         answer = await client.post(f"/v1/issuers/{self.issuer.hex()}/keys", self.key_change(RETIRE, key, roles=roles))

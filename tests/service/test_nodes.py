@@ -13,9 +13,19 @@ import pytest
 
 import ledger.node
 import ledger.sequencer_state
+import ledger.store.session
 import ledger.store.store
+from api.context import CONTEXT
 from ledger.block import Block
-from ledger.errors import DatabaseError, ForkDetected, GuardAhead, GuardMismatch, LedgerError, OperationError
+from ledger.errors import (
+    DatabaseError,
+    ForkDetected,
+    GuardAhead,
+    GuardMismatch,
+    LedgerError,
+    OperationError,
+    OutcomeUnknown,
+)
 from ledger.guard import GuardHead, SqliteGuard
 from ledger.node import Node
 from ledger.publisher import HeadSigner
@@ -485,7 +495,7 @@ Lossy = Callable[[Sequence[str]], None]
 @pytest.fixture
 def lossy(monkeypatch: pytest.MonkeyPatch) -> Lossy:
     """Plans the next commits of appends: "before" (the COMMIT never arrived), "after" (its answer got lost)."""
-    commit = ledger.store.store.commit
+    commit = ledger.store.session.commit
     plan: list[str] = []
 
     async def commits(connection: Any, what: str) -> None:
@@ -499,8 +509,6 @@ def lossy(monkeypatch: pytest.MonkeyPatch) -> Lossy:
             await commit(connection, what)
         if how in ("before", "after"):
             connection.terminate()
-            from ledger.errors import OutcomeUnknown
-
             raise OutcomeUnknown("the commit was sent and not answered: connection was closed", retry_after_s=1)
 
     monkeypatch.setattr(ledger.store.store, "commit", commits)
@@ -563,8 +571,6 @@ async def test_refusals_are_told_only_after_the_commit_that_caused_them(
     world: World, service: Service, client: Client, party: Party, lossy: Lossy
 ) -> None:
     """Two want one slot in one group and the commit fails: neither is told that the other has it."""
-    from api.context import CONTEXT
-
     slot = party.slot()
     rivals = [party.block([party.issue(slot)]) for _ in range(2)]
     async with locked_head(world.dsn):

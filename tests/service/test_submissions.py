@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from api.context import CONTEXT
 from ledger.block import decode_body, encode_body
 from ledger.checkpoint import open_checkpoint
 from ledger.entry import encode
@@ -130,8 +131,6 @@ async def test_twice_in_one_group(world: World, client: Client, party: Party) ->
 
 
 def client_inflight(world: World) -> int:
-    from api.context import CONTEXT
-
     return sum(service.app[CONTEXT].inflight for service in world.services)
 
 
