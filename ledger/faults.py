@@ -1,8 +1,10 @@
-"""Fault points: named lines between the steps of commit and publication where a test may kill the process.
+"""Fault points: named lines between the steps of commit and publication where a test may kill or stop the process.
 
 `reach("publisher.after-guard")` does nothing unless `install` armed that point; `badge-ledger serve` installs what
 `BADGE_LEDGER_FAULT` says ("POINT" or "POINT:N", the N-th time it is reached), so that crash tests run the very binary
-that operators run. The process dies by SIGKILL: no handler, no flush, no goodbye, as in a power cut.
+that operators run. The process dies by SIGKILL: no handler, no flush, no goodbye, as in a power cut. With "stop@"
+before the point it stops by SIGSTOP instead, once, and goes on at that line when it is continued, as a suspended
+machine does.
 """
 
 from __future__ import annotations
@@ -27,13 +29,17 @@ POINTS = (
 )
 
 _armed: dict[str, int] = {}
+_signal = signal.SIGKILL
 
 
 def install(plan: str) -> None:
-    """Arm one point: "POINT" or "POINT:N" (N from 1). An empty plan disarms all. Raises MalformedInput."""
+    """Arm one point: "[stop@]POINT[:N]" (N from 1). An empty plan disarms all. Raises MalformedInput."""
+    global _signal
     _armed.clear()
     if not plan:
         return
+    _signal = signal.SIGSTOP if plan.startswith("stop@") else signal.SIGKILL
+    plan = plan.removeprefix("stop@")
     point, _, count = plan.partition(":")
     if point not in POINTS:
         raise MalformedInput(f"unknown fault point {point!r}; known: {', '.join(POINTS)}")
@@ -41,9 +47,10 @@ def install(plan: str) -> None:
 
 
 def reach(point: str) -> None:
-    """Die here if this point is armed and this is its time."""
+    """Die or stop here if this point is armed and this is its time."""
     if not _armed or point not in _armed:
         return
     _armed[point] -= 1
     if _armed[point] <= 0:
-        os.kill(os.getpid(), signal.SIGKILL)
+        _armed.clear()
+        os.kill(os.getpid(), _signal)
