@@ -668,8 +668,10 @@ run(ServeOptions(**options), ready=ready)
 class Process:
     """`badge-ledger serve` in a process of its own, on a data directory, on any free port."""
 
-    def __init__(self, data: Path, **options: Any) -> None:
+    def __init__(self, data: Path, *, name: str = "", **options: Any) -> None:
+        """`name` tells apart the logs of two processes on one directory."""
         self.data = data
+        self.name = name
         self.options = options
         self.url = ""
         self.keys: tuple[str, str] = ("", "")
@@ -698,7 +700,7 @@ class Process:
 
     @property
     def log_path(self) -> Path:
-        return self.data.parent / f"{self.data.name}.log"
+        return self.data.parent / f"{self.data.name}{self.name}.log"
 
     def log(self) -> str:
         return self.log_path.read_text(encoding="utf-8")
