@@ -224,8 +224,10 @@ class Node:
     async def _follow(self) -> None:
         """Learn what other nodes integrated and published, on their notification and now and then without one."""
         while True:
+            # Not `asyncio.wait_for`: before Python 3.12 it swallows a cancellation that comes together with the news.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), 1.0)
+                async with asyncio.timeout(1.0):
+                    await self._news.wait()
             self._news.clear()
             try:
                 await self.learn_published()
