@@ -132,7 +132,8 @@ class Publisher:
                 last = self._clock.monotonic()
                 continue
             try:
-                await asyncio.wait_for(self._wake.wait(), self._idle_s)
+                async with asyncio.timeout(self._idle_s):
+                    await self._wake.wait()
             except TimeoutError:
                 await session.ping()
                 await self._on_tick()
