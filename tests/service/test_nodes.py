@@ -342,7 +342,6 @@ async def test_housekeeping_and_a_start_from_its_snapshot(
     """The lookup index is filled, the snapshot stored; a start reads only what lies behind it and is in the same state
     as one that replays everything."""
     monkeypatch.setattr(ledger.node, "SNAPSHOT_ENTRIES", 1000)
-    monkeypatch.setattr(ledger.node, "RUN_ENTRIES", 10)
     await fill(service, party)
     commitment = unique()
     await service.client.submit(party.block([party.issue(commitment=commitment)]))

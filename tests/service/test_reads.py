@@ -322,12 +322,13 @@ async def test_the_accept_header_decides_the_form(client: Client, party: Party) 
 
 
 async def test_a_badge_in_several_slots(world: World, client: Client, party: Party) -> None:
-    """All receipts as JSON, oldest first; packed only one fits, the one issued last."""
+    """By several issuers, since each issues a badge once. All receipts as JSON, oldest first; packed the last one."""
     commitment = unique()
-    slots = [party.slot() for _ in range(3)]
-    for slot in slots:
-        await client.submit(party.block([party.issue(slot, commitment)]))
-    await client.submit(party.block([party.revoke(slots[1])]))
+    parties = [party, *[await Party(name).register(client) for name in ("bob", "carol")]]
+    slots = [each.slot() for each in parties]
+    for each, slot in zip(parties, slots, strict=True):
+        await client.submit(each.block([each.issue(slot, commitment)]))
+    await client.submit(parties[1].block([parties[1].revoke(slots[1])]))
     document = await client.get_json(f"/v1/badges/{commitment.hex()}?profile=short")
     receipts = [parse_json(json.dumps(receipt).encode()) for receipt in document["receipts"]]
     assert [receipt.issue_entry().slot for receipt in receipts] == slots
