@@ -99,14 +99,18 @@ class Node:
         self._spawn(self._listen, "listener")
         self._spawn(self._follow, "follower")
         self._spawn(self._housekeep, "housekeeper")
+        self._spawn(self._keep_lookup, "lookup")
         self.publisher.wake()
 
     async def stop(self) -> None:
         """Finish what is queued, then end every task."""
         await self.sequencer.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        pending = set(self._tasks)
+        while pending:
+            for task in pending:
+                task.cancel()
+            # Again and again: libraries are known to swallow a cancellation now and then.
+            _, pending = await asyncio.wait(pending, timeout=1.0)
         self._tasks.clear()
 
     def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
