@@ -18,7 +18,7 @@ from ledger.block import Block
 from ledger.clock import Clock
 from ledger.errors import ForkDetected, GuardMismatch, LedgerError, OperationError
 from ledger.guard import Guard
-from ledger.lookup import RUN_ENTRIES, Lookup
+from ledger.lookup import Lookup
 from ledger.note import format_vkey
 from ledger.prover import Prover
 from ledger.publication import Publication, PublishedHead
@@ -83,6 +83,8 @@ class Node:
         self.stopped: LedgerError | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._learning = asyncio.Lock()
+        self._filling = asyncio.Lock()
+        self._run_full = asyncio.Event()
         self._news = asyncio.Event()
         self._last_snapshot = 0
         self._log = structlog.get_logger("node")
@@ -216,6 +218,8 @@ class Node:
                     status=state.status,
                 )
             )
+            if self.lookup.has_whole_run:
+                self._run_full.set()
 
     async def _listen(self) -> None:
         def on_news(_: str) -> None:
@@ -257,8 +261,23 @@ class Node:
             except LedgerError as error:
                 self._log.warning("housekeeping.retry", reason=error.detail)
 
+    async def _keep_lookup(self) -> None:
+        """Write whole runs of the lookup index as they come: at full load memory would not last for `_housekeep`."""
+        while True:
+            await self._run_full.wait()
+            self._run_full.clear()
+            head = self.publication.head
+            if head is not None:
+                await self._fill_lookup(head.size, whole_runs=True)
+
+    async def _fill_lookup(self, size: int, *, whole_runs: bool = False) -> None:
+        async with self._filling:
+            rows = await self.lookup.fill(size, whole_runs=whole_runs)
+        if rows:
+            self._log.info("lookup.filled", rows=rows, size=self.lookup.filled_to)
+
     async def housekeep(self) -> None:
-        """Check the clock, forget expired idempotency keys, fill the lookup index, store a snapshot."""
+        """Check the clock, forget expired idempotency keys, store a snapshot."""
         await self.sequencer.check_clock()
         await self.store.purge_submissions(self.clock.now_ms())
         head = self.publication.head
@@ -268,10 +287,9 @@ class Node:
         if due:
             size, data = await self.sequencer.snapshot()
             head = await self.publication.wait_for(size, self.options.answer_timeout_s)
-        if due or len(self.lookup) >= RUN_ENTRIES:
-            rows = await self.lookup.fill(head.size)
-            self._log.info("lookup.filled", rows=rows, size=head.size)
         if due:
+            # A snapshot is of use only where the index holds all before it: what lies behind is read to be found.
+            await self._fill_lookup(head.size)
             await self.store.save_snapshot(size, data)
             self._last_snapshot = size
             self._log.info("snapshot.saved", size=size, bytes=len(data))
