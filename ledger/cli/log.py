@@ -151,10 +151,15 @@ def _what(entry: Entry) -> str:
         case e.StatusList():
             return f"list {entry.list} is {entry.issuer.hex()[:16]}…'s"
         case e.Submission():
-            return f"{entry.issuer.hex()[:16]}… signs {entry.count} events with key {entry.key}"
+            return f"{entry.issuer.hex()[:16]}… signs {_count(entry.count, 'event')} with key {entry.key}"
         case e.Issue():
             return f"slot {entry.slot}, commitment {entry.commitment.hex()}"
         case e.StatusEvent():
             return f"slot {entry.slot}, {e.REASONS[entry.reason]}"
         case e.StatusRoot():
-            return f"{entry.issued} issued, {entry.revoked} revoked, {entry.suspended} suspended, {entry.lists} lists"
+            totals = f"{entry.issued} issued, {entry.revoked} revoked, {entry.suspended} suspended"
+            return f"{totals}, {_count(entry.lists, 'list')}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -27,6 +27,7 @@ from typing import IO, Any
 
 import msgspec
 import psutil  # type: ignore[import-untyped]
+import structlog
 
 from ledger.errors import DatabaseError
 
@@ -272,6 +273,11 @@ def make_passable(directory: Path) -> None:
         mode = place.stat().st_mode
         if not mode & stat.S_IXOTH:
             place.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
+            structlog.get_logger("store").warning(
+                "directory.made-passable",
+                directory=str(place),
+                reason=f"PostgreSQL runs as the user {SERVER_USER} and has to pass through it",
+            )
 
 
 def own_directory(path: Path, user: pwd.struct_passwd | None) -> None:

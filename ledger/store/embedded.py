@@ -129,6 +129,10 @@ class EmbeddedPostgres:
                 await self._watcher
             self._watcher = None
         await self._end_server()
+        if self._cluster is not None and self._cluster.socket_dir.parent != self._data_dir:
+            # A folder of its own in the system's temporary one: nobody else will tidy it up.
+            with contextlib.suppress(OSError):
+                self._cluster.socket_dir.rmdir()
         if self._lock is not None:
             self._lock.close()
             self._lock = None
