@@ -22,7 +22,7 @@ from ledger.lookup import Lookup
 from ledger.note import format_vkey
 from ledger.prover import Prover
 from ledger.publication import Publication, PublishedHead
-from ledger.publisher import HeadSigner, Publisher, guard_ahead
+from ledger.publisher import HeadSigner, Publisher, guard_ahead, guard_behind
 from ledger.sequencer import Outcome, Sequencer, SubmissionWork, Work
 from ledger.store import Store
 
@@ -140,6 +140,11 @@ class Node:
         # Another log's guard says nothing of this database, so whose it is comes before where it stands.
         if standing.size > head.size and meta.get("guard", identity) == identity:
             raise guard_ahead(standing, head)
+        if standing.size < head.published_size and meta.get("guard", identity) == identity:
+            # Asked again, because another node may have published between the two readings.
+            standing = await self.guard.read()
+            if standing.size < head.published_size:
+                raise guard_behind(standing, head)
         if "guard" not in meta and head.size:
             raise GuardMismatch(
                 "this guard or this database has been used with another one: start with the pair that belongs together"

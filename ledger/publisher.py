@@ -34,7 +34,7 @@ from ledger.tilereader import read_nodes
 #: What an operator does when the guard is ahead of the database, in this order.
 GUARD_AHEAD_REMEDIES = (
     "bring back the database that holds it: the old primary, or a replica that has it; "
-    "or refill the lost tail from a mirror with `badge-ledger restore-tail`; "
+    "or refill the lost tail from a mirror (restore-tail, not yet a command of this version); "
     "or close this log and open a successor whose first entry names this log's origin, size and root. "
     "The guard is never lowered"
 )
@@ -153,10 +153,7 @@ class Publisher:
         if standing.size < head.published_size:
             if (await self._guard.read()).size >= head.published_size:
                 return True  # another publisher moved both between our two readings
-            raise ForkDetected(
-                f"the published head ({head.published_size}) is ahead of the guard ({standing.size}): "
-                "this guard did not release it; find the guard that did"
-            )
+            raise guard_behind(standing, head)
         if standing.size and standing.root != head.published_root:
             raise ForkDetected(f"guard and database name different roots for the head of size {standing.size}")
         if head.size == standing.size:
@@ -218,4 +215,12 @@ def guard_ahead(standing: GuardHead, head: Head) -> GuardAhead:
         f"{GUARD_AHEAD_REMEDIES}",
         database_size=head.size,
         guard_size=standing.size,
+    )
+
+
+def guard_behind(standing: GuardHead, head: Head) -> ForkDetected:
+    """The refusal of a guard that did not release what is published: an old copy of the one that did."""
+    return ForkDetected(
+        f"the published head ({head.published_size}) is ahead of the guard ({standing.size}): "
+        "this guard did not release it; find the guard that did"
     )
