@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -26,6 +29,10 @@ JSON = "application/json"
 #: A JSON event takes some 130 bytes; the limit leaves room for white space.
 MAX_JSON_BYTES = 24 * 1024 * 1024
 MAX_SMALL_BODY_BYTES = 64 * 1024
+#: How long a body may take: this, and a second more for each so many bytes that have come. A client that sends nothing
+#: and keeps its connection would otherwise hold what others need, for as long as it likes.
+BODY_PATIENCE_S = 20.0
+BODY_BYTES_PER_S = 32 * 1024
 
 T = TypeVar("T")
 
@@ -40,6 +47,7 @@ class ServiceLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_entries_page: int = 1_000
     max_receipts_per_badge: int = 100
     max_body_bytes: int = MAX_BODY_BYTES
+    body_patience_s: float = BODY_PATIENCE_S
 
 
 class Context:
@@ -62,18 +70,63 @@ class Context:
         """End the threads."""
         self.threads.shutdown(wait=False, cancel_futures=True)
 
-    def admit(self, size: int) -> None:
-        """Raise Overloaded if one more submission of `size` body bytes is too much just now."""
+    def admit(self, size: int) -> Admission:
+        """Let in one more submission, whose body states `size` bytes. Raises Overloaded if that is too much now."""
         if self.inflight >= self.limits.max_concurrent_submissions:
-            raise Overloaded("too many submissions at once; nothing changed", retry_after_s=1)
+            raise _too_many()
         if self.inflight and self.inflight_bytes + size > self.limits.max_inflight_bytes:
-            raise Overloaded("too many bytes of submissions at once; nothing changed", retry_after_s=1)
+            raise _too_large()
+        return Admission(self)
 
     def checkpoint_text(self, head: PublishedHead) -> str:
         """The head's signed note as text."""
         if self.note_json[0] != head.note:
             self.note_json = (head.note, head.note.decode())
         return self.note_json[1]
+
+
+class Admission:
+    """What one submission holds of the service, let go at the end of `with`. Only what has come counts, not what a
+    client says that will come: lengths cost nothing to state."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._bytes = 0
+        self._working = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._context.inflight_bytes -= self._bytes
+        self._context.inflight -= self._working
+
+    def grow(self, count: int) -> None:
+        """So many bytes of the body have come. Raises Overloaded; a body that is alone always gets in."""
+        context = self._context
+        if context.inflight_bytes > self._bytes and (
+            context.inflight_bytes + count > context.limits.max_inflight_bytes
+        ):
+            raise _too_large()
+        context.inflight_bytes += count
+        self._bytes += count
+
+    def work(self) -> None:
+        """The body is here as a whole. Raises Overloaded."""
+        if self._context.inflight >= self._context.limits.max_concurrent_submissions:
+            raise _too_many()
+        self._context.inflight += 1
+        self._working = True
+
+
+def _too_many() -> Overloaded:
+    return Overloaded("too many submissions at once; nothing changed", retry_after_s=1)
+
+
+def _too_large() -> Overloaded:
+    return Overloaded("too many bytes of submissions at once; nothing changed", retry_after_s=1)
 
 
 CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)
@@ -108,16 +161,43 @@ def decode_json(body: bytes, kind: type[T]) -> T:
         raise MalformedBody(f"the body is not what this resource takes: {error}") from None
 
 
-async def read_body(request: web.Request, max_bytes: int) -> bytes:
-    """The body, at most `max_bytes`. Raises TooLarge."""
+async def read_body(request: web.Request, max_bytes: int, grow: Callable[[int], None] | None = None) -> bytes:
+    """The body, at most `max_bytes`; `grow` is told of each piece that comes.
+
+    Raises TooLarge, UnsupportedMedia for one that is compressed, MalformedBody for one that breaks off, HTTP 408 for
+    one that does not come.
+    """
     if (request.content_length or 0) > max_bytes:
         raise TooLarge(f"the body has {request.content_length} bytes, more than {max_bytes}", limit=max_bytes)
+    coding = request.headers.get("Content-Encoding", "identity")
+    if coding.lower() != "identity":
+        # The server unpacks nothing: a few bytes that become many would pass every limit there is on bytes sent.
+        raise UnsupportedMedia(f"a body comes as it is, not in the coding {coding[:40]!r}")
+    content = request.content
     # A body sent in chunks states no length: it is given up as soon as it is too long, not when it is all here.
     body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
+
+    def take(piece: bytes) -> None:
+        nonlocal body
+        body += piece
         if len(body) > max_bytes:
             raise TooLarge(f"the body has more than {max_bytes} bytes", limit=max_bytes)
+        if grow is not None:
+            grow(len(piece))
+
+    try:
+        if content.is_eof():
+            take(content.read_nowait())  # the common case: it came with its headers, and needs no timer
+            return bytes(body)
+        end = asyncio.get_running_loop().time() + request.app[CONTEXT].limits.body_patience_s
+        async with asyncio.timeout_at(end) as patience:
+            async for piece in content.iter_any():
+                take(piece)
+                patience.reschedule(end + len(body) / BODY_BYTES_PER_S)
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
+    except (web.RequestPayloadError, ConnectionError) as error:
+        raise MalformedBody("the body broke off") from error
     return bytes(body)
 
 

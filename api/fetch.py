@@ -39,10 +39,12 @@ class _PublicResolver(AbstractResolver):
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is globally reachable unicast (also the IPv4 address inside a mapped IPv6 one)."""
+    """Whether an IP address is globally reachable unicast (also the IPv4 address inside a mapped or a 6to4 one)."""
     parsed = ipaddress.ip_address(address.split("%", 1)[0])
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.is_site_local:
+            return False
+        parsed = parsed.ipv4_mapped or parsed.sixtofour or parsed
     return parsed.is_global and not parsed.is_multicast and not parsed.is_reserved
 
 

@@ -14,8 +14,13 @@ from msgspec import Meta
 U64 = 2**64 - 1
 MAX_EVENTS = 100_000
 
-Hex16 = Annotated[str, Meta(pattern="^[0-9a-f]{32}$", description="16 bytes, lowercase hexadecimal")]
-Hex32 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="32 bytes, lowercase hexadecimal")]
+# The length as well: to Python's expressions, $ also stands before a line end that ends the text.
+Hex16 = Annotated[
+    str, Meta(pattern="^[0-9a-f]{32}$", min_length=32, max_length=32, description="16 bytes, lowercase hexadecimal")
+]
+Hex32 = Annotated[
+    str, Meta(pattern="^[0-9a-f]{64}$", min_length=64, max_length=64, description="32 bytes, lowercase hexadecimal")
+]
 Signature = Annotated[
     str, Meta(pattern="^[A-Za-z0-9+/]{86}==$", description="an Ed25519 signature, 64 bytes, standard base64")
 ]

@@ -130,7 +130,15 @@ async def _serve(options: ServeOptions, ready: Callable[[Started], None]) -> Non
         await node.start()
         fetch = DocumentFetcher(allow_private=options.allow_private_fetch) if options.fetch_documents else None
         app = create_app(node, operator_token=token_file.read_text().strip(), fetch=fetch)
-        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=10, keepalive_timeout=75)
+        # auto_decompress: unpacking would happen here, on the loop, before any limit is asked (`read_body`).
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=10,
+            keepalive_timeout=75,
+            auto_decompress=False,
+        )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         site = web.TCPSite(runner, host, port, backlog=1024, reuse_address=True)

@@ -13,7 +13,7 @@ import time
 import msgspec
 from aiohttp import web
 
-from api.context import CONTEXT, JSON, MAX_JSON_BYTES, Context, answer, decode_json, query_choice, read_body
+from api.context import CONTEXT, JSON, MAX_JSON_BYTES, Admission, Context, answer, decode_json, query_choice, read_body
 from api.schemas import (
     HeadBody,
     IssueEvent,
@@ -53,33 +53,29 @@ async def post_submission(request: web.Request) -> web.Response:
     """Log a signed submission and answer when it is in a published head."""
     context = request.app[CONTEXT]
     # A body of unknown length counts as the largest there is.
-    size = MAX_JSON_BYTES if request.content_length is None else request.content_length
-    context.admit(size)
-    context.inflight += 1
-    context.inflight_bytes += size
+    admission = context.admit(MAX_JSON_BYTES if request.content_length is None else request.content_length)
     started = time.perf_counter()
     outcome = "refused"
-    try:
-        receipts = query_choice(request, "receipts", ("none", "short", "full"), "none")
-        block = await _read(request, context)
-        if receipts != "none" and block.count > context.limits.max_inline_receipts:
-            raise MalformedInput(
-                f"receipts come inline for at most {context.limits.max_inline_receipts} events; "
-                "ask for them by commitment or index"
-            )
-        logged, head = await submit(context, block)
-        outcome = "repeated" if logged.repeated else "logged"
-        if not logged.repeated:
-            context.metrics.events.inc(block.count)
-        return await _answer(context, block, logged, head, receipts)
-    except Pending:
-        outcome = "pending"
-        raise
-    finally:
-        context.inflight -= 1
-        context.inflight_bytes -= size
-        context.metrics.submissions.labels(outcome).inc()
-        context.metrics.submission_seconds.observe(time.perf_counter() - started)
+    with admission:
+        try:
+            receipts = query_choice(request, "receipts", ("none", "short", "full"), "none")
+            block = await _read(request, context, admission)
+            if receipts != "none" and block.count > context.limits.max_inline_receipts:
+                raise MalformedInput(
+                    f"receipts come inline for at most {context.limits.max_inline_receipts} events; "
+                    "ask for them by commitment or index"
+                )
+            logged, head = await submit(context, block)
+            outcome = "repeated" if logged.repeated else "logged"
+            if not logged.repeated:
+                context.metrics.events.inc(block.count)
+            return await _answer(context, block, logged, head, receipts)
+        except Pending:
+            outcome = "pending"
+            raise
+        finally:
+            context.metrics.submissions.labels(outcome).inc()
+            context.metrics.submission_seconds.observe(time.perf_counter() - started)
 
 
 async def submit(context: Context, block: Block) -> tuple[Outcome, PublishedHead]:
@@ -117,15 +113,16 @@ async def _check_key(context: Context, block: Block) -> None:
         raise RuleViolation("the signature of the submission does not verify", rule="signature") from error
 
 
-async def _read(request: web.Request, context: Context) -> Block:
+async def _read(request: web.Request, context: Context, admission: Admission) -> Block:
     if request.content_type == MEDIA_SUBMISSION:
-        body = await read_body(request, context.limits.max_body_bytes)
+        body = await read_body(request, context.limits.max_body_bytes, admission.grow)
         read = _read_binary
     elif request.content_type == JSON:
-        body = await read_body(request, MAX_JSON_BYTES)
+        body = await read_body(request, MAX_JSON_BYTES, admission.grow)
         read = _read_json
     else:
         raise UnsupportedMedia(f"this resource takes {JSON} and {MEDIA_SUBMISSION}, not {request.content_type}")
+    admission.work()
     if len(body) <= _BIG_BODY_BYTES:
         return read(body)
     return await asyncio.get_running_loop().run_in_executor(context.threads, read, body)

@@ -63,7 +63,10 @@ def document_urls(identifier: str) -> list[str]:
             f"https://{parts[0]}/{path}/did.json",
             f"https://{parts[0]}/.well-known/badge-ledger.json",
         ]
-    url = urlsplit(identifier)
+    try:
+        url = urlsplit(identifier)
+    except ValueError:  # such as http://[ without its other bracket
+        return []
     if url.scheme in ("http", "https") and url.hostname:
         return [f"{url.scheme}://{url.netloc.rpartition('@')[2]}/.well-known/badge-ledger.json"]
     return []
@@ -146,12 +149,9 @@ class Issuers:
         """Log an identifier's first key. The same registration again gets the first answer."""
         issuer = issuer_id(identifier)
         await self._node.sequencer.refresh()  # another node may have registered it
-        known = self._node.sequencer.replay.issuers.get(issuer)
-        if known is not None:
-            for key in known.keys.values():
-                if not key.delegated and key.public_key == public_key and key.roles == roles and key.live:
-                    await self._node.settle()
-                    return Outcome(key.index, 1, key.index + 1, repeated=True)
+        repeated = await self._registered(issuer, public_key, roles)
+        if repeated is not None:
+            return repeated
         binding, found = await self.find_binding(identifier, public_key)
         if binding == BINDING_VOUCHED and evidence is not None:
             found = evidence
@@ -172,8 +172,25 @@ class Issuers:
                 manage_sig=NO_SIGNATURE,
             )
 
-        outcome, _ = await self._node.append(EntryWork(make))
+        try:
+            outcome, _ = await self._node.append(EntryWork(make))
+        except RuleViolation:
+            # The same registration, sent twice at once: the other one was first.
+            await self._node.sequencer.refresh()
+            repeated = await self._registered(issuer, public_key, roles)
+            if repeated is None:
+                raise
+            return repeated
         return outcome
+
+    async def _registered(self, issuer: bytes, public_key: bytes, roles: int) -> Outcome | None:
+        """The first answer to this registration, if it is in the log."""
+        known = self._node.sequencer.replay.issuers.get(issuer)
+        for key in known.keys.values() if known is not None else ():
+            if not key.delegated and key.public_key == public_key and key.roles == roles and key.live:
+                await self._node.settle()
+                return Outcome(key.index, 1, key.index + 1, repeated=True)
+        return None
 
     async def change_key(
         self,

@@ -1,0 +1,1 @@
+"""What an attacker tried, and what became of it."""
