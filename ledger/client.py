@@ -76,15 +76,22 @@ class LedgerClient:
         timeout_s: float = 60.0,
         connections: int = 16,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise MalformedInput(f"not the URL of a ledger (http://HOST[:PORT]/ or https://...): {url[:200]!r}")
+        what = f"not the URL of a ledger (http://HOST[:PORT]/ or https://...): {url[:200]!r}"
+        try:
+            parts = urlsplit(url)
+            host = parts.hostname or ""
+            host.encode("idna")  # as the resolver will, which has no error of its own for what cannot be a name
+            _ = parts.port
+        except ValueError:
+            raise MalformedInput(what) from None
+        if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
+            raise MalformedInput(what)
         self.url = url.rstrip("/") + "/"
         self.clock = clock or SystemClock()
         self._token = token
         self._timeout_s = timeout_s
         self._connections = connections
-        self._use_proxies = not _is_loopback(parts.hostname)
+        self._use_proxies = not _is_loopback(host)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -308,7 +315,7 @@ async def _bounded(response: aiohttp.ClientResponse) -> bytes:
 def _decode(data: bytes, kind: type[_T], what: str) -> _T:
     try:
         return msgspec.json.decode(data, type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise OperationError(f"the server's answer is not {what} of a ledger: {error}") from error
 
 

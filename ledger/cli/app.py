@@ -7,6 +7,7 @@ and a place in the configuration file, and which takes --json and --config. A co
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -172,6 +173,9 @@ def root() -> None:
 def run(arguments: Sequence[str] | None = None, *, clock: Clock | None = None) -> int:
     """Run one command line; the exit status. Tests hand in a clock."""
     output = Output(clock)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what a terminal cannot show must not end the program
     try:
         result = root.main(
             args=None if arguments is None else list(arguments),

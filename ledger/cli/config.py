@@ -37,7 +37,8 @@ def find_config() -> Path | None:
 def load_config(path: Path) -> dict[str, Any]:
     """The file's tables. Raises InputError."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_CONFIG_BYTES + 1)
         if len(data) > MAX_CONFIG_BYTES:
             raise InputError(f"{path}: longer than {MAX_CONFIG_BYTES} bytes")
         return tomllib.loads(data.decode("utf-8"))
@@ -45,6 +46,8 @@ def load_config(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a TOML file: {error}") from error
+    except RecursionError:
+        raise InputError(f"{path}: not a TOML file of options: it is nested too deep") from None
 
 
 def defaults_for(
@@ -99,10 +102,17 @@ def _options(command: click.Command) -> Iterator[tuple[str, click.Option]]:
 
 def _value(option: click.Option, value: Any, path: Path) -> Any:
     if isinstance(value, list):
+        if not option.multiple:
+            raise InputError(f"{path}: {option.opts[0]} takes one value, not a list of them")
         return [_value(option, item, path) for item in value]
     if isinstance(value, dict):
         raise InputError(f"{path}: the value of {option.opts[0]} is a table")
+    if "\0" in str(value):
+        raise InputError(f"{path}: the value of {option.opts[0]} holds a zero byte")
     if isinstance(option.type, click.Path) and isinstance(value, str):
-        return str(path.parent / Path(value).expanduser())
+        try:
+            return str(path.parent / Path(value).expanduser())
+        except RuntimeError:
+            raise InputError(f"{path}: {option.opts[0]} names the home of a user who does not exist") from None
     # Everything else goes through the option's own reader, as if it had been typed.
     return value if isinstance(value, bool) else str(value)

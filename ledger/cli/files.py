@@ -108,7 +108,10 @@ def is_for(receipt: Receipt, badge: Badge) -> bool:
 def expand(inputs: tuple[Path, ...], out: Path | None = None) -> Iterator[tuple[Path, Path]]:
     """(badge file, its folder relative to the input) for files and, recursively, folders. Receipts, hidden files and
     what lies in `out` are left out of folders. Raises InputError for an input that does not exist."""
-    skipped = out.resolve() if out is not None else None
+    try:
+        skipped = out.resolve() if out is not None else None
+    except (OSError, RuntimeError):  # a link that leads to itself
+        raise InputError(f"{out}: cannot be a folder") from None
     for given in inputs:
         if given.is_dir():
             for path in sorted(given.rglob("*")):
@@ -130,10 +133,11 @@ def write_atomically(path: Path, data: bytes) -> None:
     try:
         temporary.write_bytes(data)
         os.replace(temporary, path)
-    except OSError:
+    except OSError as error:
         with suppress(OSError):
             temporary.unlink()
-        raise
+        # A full disk is no file's fault to the system, which names none.
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_new(path: Path, data: bytes, *, force: bool) -> None:

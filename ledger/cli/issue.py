@@ -12,7 +12,7 @@ import click
 from ledger.cli.app import command, option
 from ledger.cli.options import key_option, load_policy, policy_option, profile_option, url_option
 from ledger.cli.output import Output
-from ledger.errors import InputError, LedgerError
+from ledger.errors import InputError, LedgerError, OperationError
 
 if TYPE_CHECKING:
     from ledger.cli.identity import Identity
@@ -114,6 +114,8 @@ async def _issue(
                 await issuance.run(usable)
             except LedgerError as error:
                 return error
+            except OSError as error:  # a full disk: what was sent is in the journal
+                return OperationError(f"{error.filename or out}: {(error.strerror or str(error)).lower()}")
             return None
 
 

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 #: Rounds of drawing new slots for a submission whose slots turn out to be taken.
 _SLOT_ROUNDS: Final = 3
+#: How many events at fault a refusal names at the most.
+_MAX_POSITIONS: Final = 100
 _MAX_SLOTS_REQUEST: Final = 100_000
 _FETCHES: Final = 16
 _LIST_ADDRESS: Final = re.compile(r"([0-9]{1,10})(?:/(?:revocation|suspension))?", re.ASCII)
@@ -136,15 +138,16 @@ class Issuance:
 
     async def _issue(self, groups: list[list[Item]]) -> None:
         """Sign and send one submission of one event for each group of equal badges."""
-        for _ in range(_SLOT_ROUNDS):
-            if not groups:
-                return
+        rounds = 0
+        while groups and rounds < _SLOT_ROUNDS:
             sent = self._journal.send(self._sign(groups, await self._slots(groups)))
             try:
                 await self._send(sent)
             except RuleViolation as error:
                 self._journal.void(sent, error.rule)
                 groups = await self._without_refused(groups, error)
+                # Badges that are in the log already are found and done with, however many rounds that takes.
+                rounds += not error.rule.startswith("duplicate")
                 continue
             self._advance(sum(map(len, groups)))
             await self._fetch(sent, groups)
@@ -213,21 +216,33 @@ class Issuance:
         if error.rule not in _OF_SINGLE_BADGES:
             raise error
         refused = {k for k in error.positions if k < len(groups)}
+        if error.rule.startswith("duplicate"):
+            if not refused:
+                raise error
+            # A refusal names so many at the most: where it is full, all behind them are asked for as well.
+            rest = groups[max(refused) + 1 :] if len(refused) >= _MAX_POSITIONS else []
+            gate = asyncio.Semaphore(_FETCHES)
+            await asyncio.gather(
+                *(self._adopt(groups[k], gate, certain=True) for k in sorted(refused)),
+                *(self._adopt(group, gate, certain=False) for group in rest),
+            )
+            return [group for group in groups if group[0].result is None]
         for k in refused:
-            if error.rule.startswith("duplicate"):
-                await self._adopt(groups[k])
-            elif groups[k][0].slot is not None:
+            if groups[k][0].slot is not None:
                 for item in groups[k]:
                     item.fail(f"the slot that the badge names cannot be used: {error.detail}")
         return [group for group in groups if group[0].result is None]
 
-    async def _adopt(self, group: list[Item]) -> None:
-        """The badge is in the log already, by another run: take that receipt."""
-        try:
-            found = [load(data) for data in await self._client.receipts(group[0].commitment, self._profile)]
-        except NotFound:
-            found = []
+    async def _adopt(self, group: list[Item], gate: asyncio.Semaphore, *, certain: bool) -> None:
+        """If the badge is in the log already, by another run: take that receipt. `certain`: the ledger says it is."""
+        async with gate:
+            try:
+                found = [load(data) for data in await self._client.receipts(group[0].commitment, self._profile)]
+            except NotFound:
+                found = []
         mine = [receipt for receipt in found if receipt.issue_entry().issuer == self._identity.issuer]
+        if not mine and not certain:
+            return
         if not mine:
             for item in group:
                 item.fail("the ledger says that it has this badge, and shows no receipt for it")

@@ -99,9 +99,12 @@ class Journal:
     def _append(self, record: dict[str, Any]) -> None:
         line = _line(record)
         written = 0
-        while written < len(line):
-            written += os.write(self._fd, line[written:])
-        os.fsync(self._fd)
+        try:
+            while written < len(line):
+                written += os.write(self._fd, line[written:])
+            os.fsync(self._fd)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
     def _read(self) -> None:
         data = b""

@@ -43,6 +43,8 @@ def keygen(output: Output, file: Path, kind: str, identifier: str | None, name: 
     from ledger.keyfile import create_key
     from ledger.note import format_vkey
 
+    if not file.name:
+        raise InputError("the key needs a file name")
     note_key = kind not in ("issuer", "salt")
     if note_key != (name is not None):
         raise InputError(f"a key of kind {kind} {'needs' if note_key else 'has no'} --name")

@@ -93,7 +93,8 @@ Profile = Literal["short", "full"]
 
 def load_policy(path: Path | None, log_key: str | None = None) -> Any:
     """The policy of --policy or --log-key, None without either. Raises MalformedPolicy, InputError for both at once."""
-    from ledger.policy import parse_policy
+    from ledger.cli.files import read_bounded
+    from ledger.policy import MAX_POLICY_BYTES, parse_policy
 
     if path is not None and log_key is not None:
         raise InputError("--policy and --log-key are two answers to one question: give one of them")
@@ -101,8 +102,9 @@ def load_policy(path: Path | None, log_key: str | None = None) -> Any:
         return parse_policy(f"log {log_key}\nquorum none\n")
     if path is None:
         return None
+    data = read_bounded(path, MAX_POLICY_BYTES)
     try:
-        policy = parse_policy(path.read_bytes())
+        policy = parse_policy(data)
         policy.quorums_intersect()
     except LedgerError as error:
         raise type(error)(f"{path}: {error.detail}") from error

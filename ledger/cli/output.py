@@ -6,6 +6,7 @@ its colours is shown as an escape. Colours come only where the stream is a termi
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -61,12 +62,18 @@ class Output:
 
     def document(self, value: Any) -> None:
         """The machine's result: one JSON document on one line."""
-        sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+        try:
+            text = msgspec.json.encode(value).decode()
+            text.encode(sys.stdout.encoding or "utf-8")
+        except UnicodeEncodeError:
+            # A file name that is no UTF-8, or a terminal that is none: as escapes.
+            text = json.dumps(_printable(msgspec.to_builtins(value)))
+        sys.stdout.write(text + "\n")
 
     def lines(self, *lines: str) -> None:
         """The people's result."""
         for line in lines:
-            sys.stdout.write(line + "\n")
+            sys.stdout.write(plain(line) + "\n")
 
     def fields(self, rows: Iterable[tuple[str, str]]) -> None:
         """Labelled values, aligned."""
@@ -115,6 +122,15 @@ class Output:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Bar(*columns, console=_console(sys.stderr), transient=True) as bar:
             yield Progress(bar, bar.add_task(what, total=total))
+
+
+def _printable(value: Any) -> Any:
+    """A document whose texts are Unicode: octets of file names that are not UTF-8 become \\udcNN."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_printable(name): _printable(item) for name, item in value.items()}
+    return [_printable(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 class Progress:

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ledger.block import Block
-from ledger.cli.files import PACKED_SUFFIX, RECEIPT_SUFFIX, is_for, read_badge, read_receipt, receipts_beside
+from ledger.cli.files import (
+    PACKED_SUFFIX,
+    RECEIPT_SUFFIX,
+    is_for,
+    read_badge,
+    read_bounded,
+    read_receipt,
+    receipts_beside,
+)
 from ledger.cli.identity import Identity, load_salt
 from ledger.entry import ISSUE, REVOKE
 from ledger.errors import InputError, NotFound, SignatureInvalid
@@ -105,11 +113,19 @@ def _find_key(text: str, keys: list[KeyDocument]) -> KeyDocument:
     public = text
     path = Path(text)
     if path.is_file():
-        public = load_issuer_key(path).public_key.hex() if _is_private(path) else path.read_text().strip()
+        public = load_issuer_key(path).public_key.hex() if _is_private(path) else _public_key(path)
     for key in keys:
         if public == key.public_key or public == str(key.index):
             return key
     raise NotFound(f"{text}: no key of this issuer; its keys are {', '.join(str(key.index) for key in keys)}")
+
+
+def _public_key(path: Path) -> str:
+    """What a file with a public key holds: its digits."""
+    try:
+        return read_bounded(path, 1024).decode("ascii").strip()
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: neither a key file nor a public key in hexadecimal digits") from None
 
 
 def _is_private(path: Path) -> bool:
