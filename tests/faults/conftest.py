@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -36,6 +37,9 @@ async def process(directory: Path) -> AsyncIterator[Process]:
     process = Process(directory / "data", answer_timeout_s=5.0)
     yield process
     await process.kill()
+    print(process.log()[-4000:])  # shown where the test failed
+    with contextlib.suppress(OSError):
+        print((process.data / "postgres/postgres.log").read_text(encoding="utf-8")[-4000:])
 
 
 async def check_process(process: Process, recorder: Recorder) -> None:

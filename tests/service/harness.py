@@ -691,7 +691,10 @@ class Process:
                 cwd=ROOT,
             )
         assert self._process.stdout is not None
-        line = await asyncio.wait_for(self._process.stdout.readline(), deadline_s)
+        try:
+            line = await asyncio.wait_for(self._process.stdout.readline(), deadline_s)
+        except TimeoutError:
+            raise AssertionError(f"the service was not ready within {deadline_s} s: {self.log()[-2000:]}") from None
         if not line:
             await self._process.wait()
             raise AssertionError(f"the service did not start: {self.log()[-2000:]}")
