@@ -1,0 +1,203 @@
+// Badges: strict JSON, JCS, commitments (docs/protocol.md, "Commitments") and claims ("Verdicts").
+import { createHmac } from "node:crypto";
+import { base64, need, sha256, utf8 } from "./conventions.mjs";
+
+// Strict JSON: objects become Maps, integers BigInts (but -0 the number -0), other numbers numbers
+
+export function parseJson(bytes, error) {
+  const text = utf8(bytes);
+  need(text !== null, error);
+  let at = 0;
+  const match = (pattern) => {
+    pattern.lastIndex = at;
+    const found = pattern.exec(text);
+    if (found) at = pattern.lastIndex;
+    return found?.[0];
+  };
+  const token = (pattern) => {
+    match(/[ \t\r\n]*/y);
+    return match(pattern);
+  };
+  const string = () => {
+    const raw = token(/"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y);
+    need(raw !== undefined, error);
+    const value = JSON.parse(raw);
+    need(value.isWellFormed(), error);
+    return value;
+  };
+  const number = (raw) => {
+    const value = Number(raw);
+    const isInteger = !/[.eE]/.test(raw);
+    need(Number.isFinite(value) && !(isInteger && Math.abs(value) >= 2 ** 53), error);
+    return isInteger && raw !== "-0" ? BigInt(raw) : value;
+  };
+  const members = (close, member) => {
+    if (token(close)) return;
+    do member(); while (token(/,/y));
+    need(token(close), error);
+  };
+  const value = (depth) => {
+    if (token(/(?=[{[])/y) !== undefined) need(depth <= 1000, error);
+    if (token(/\{/y)) {
+      const map = new Map();
+      members(/\}/y, () => {
+        const name = string();
+        need(!map.has(name) && token(/:/y), error);
+        map.set(name, value(depth + 1));
+      });
+      return map;
+    }
+    if (token(/\[/y)) {
+      const list = [];
+      members(/\]/y, () => list.push(value(depth + 1)));
+      return list;
+    }
+    const raw = token(/true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y);
+    if (raw === undefined) return string();
+    return /[tfn]/.test(raw[0]) ? JSON.parse(raw) : number(raw);
+  };
+  const top = value(1);
+  token(/$/y);
+  need(at === text.length && top instanceof Map, error);
+  return top;
+}
+
+function jcs(value) {
+  if (Array.isArray(value)) return `[${value.map(jcs).join()}]`;
+  if (typeof value === "bigint") return value.toString();
+  if (!(value instanceof Map)) return JSON.stringify(value);
+  return `{${[...value.keys()].sort().map((name) => `${JSON.stringify(name)}:${jcs(value.get(name))}`).join()}}`;
+}
+
+// Commitments
+
+const JWS_ALGORITHMS = new Set(("RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 ES256K EdDSA Ed25519 Ed448 " +
+  "ML-DSA-44 ML-DSA-65 ML-DSA-87").split(" "));
+const CRYPTOSUITES = new Set(("eddsa-rdfc-2022 eddsa-jcs-2022 eddsa-2022 ecdsa-rdfc-2019 ecdsa-jcs-2019 ecdsa-2019 " +
+  "ecdsa-sd-2023 bbs-2023 mldsa44-rdfc-2024 mldsa44-jcs-2024").split(" "));
+const PROOF_TYPES = new Set(("Ed25519Signature2018 Ed25519Signature2020 JsonWebSignature2020 RsaSignature2018 " +
+  "EcdsaSecp256k1Signature2019 EcdsaSecp256k1RecoverySignature2020 EcdsaSecp256r1Signature2019 " +
+  "BbsBlsSignature2020").split(" "));
+
+function isProof(proof) {
+  if (!(proof instanceof Map)) return false;
+  const isLong = (name) => typeof proof.get(name) === "string" && [...proof.get(name)].length >= 80;
+  const type = proof.get("type");
+  return ["proofValue", "jws", "signatureValue"].some(isLong) &&
+    (PROOF_TYPES.has(type) || (type === "DataIntegrityProof" && CRYPTOSUITES.has(proof.get("cryptosuite"))));
+}
+
+const COMPACT = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
+const UNREADABLE = "malformed-badge";
+
+export function readBadge(bytes) {
+  need(bytes.length <= 2 << 20, UNREADABLE);
+  const text = utf8(bytes)?.replace(/^[ \t\r\n]+|[ \t\r\n]+$/g, "");
+  need(text, UNREADABLE);
+  if (!COMPACT.test(text)) {
+    const document = parseJson(bytes, UNREADABLE);
+    const hasProof = [document.get("proof")].flat().some(isProof);
+    return { form: 2, canonical: Buffer.from(jcs(document)), hasProof, ...readClaims(document, null) };
+  }
+  const parts = text.split(".").map((part) => base64(part, "base64url"));
+  need(parts.every((part) => part?.length), UNREADABLE);
+  const [header, payload] = parts.slice(0, 2).map((part) => parseJson(part, UNREADABLE));
+  const algorithm = header.get("alg");
+  need(typeof algorithm === "string" && algorithm.toLowerCase() !== "none", UNREADABLE);
+  const hasProof = JWS_ALGORITHMS.has(algorithm) && parts[2].length >= 64;
+  return { form: 1, canonical: Buffer.from(text), hasProof, ...readClaims(payload, payload) };
+}
+
+export function commitment({ form, canonical, hasProof }, salt) {
+  need(salt || hasProof, UNREADABLE);
+  const bytes = salt ?? Buffer.alloc(0);
+  return sha256("badge-ledger/v1 commitment\n", Buffer.from([form, bytes.length]), bytes, canonical);
+}
+
+export function deriveSalt(saltKey, { form, canonical }) {
+  return createHmac("sha256", saltKey).update("badge-ledger/v1 salt\n").update(Buffer.from([form])).update(canonical)
+    .digest();
+}
+
+// Claims
+
+const CONTEXTS = ["https://www.w3.org/ns/credentials/v2", "https://www.w3.org/2018/credentials/v1"];
+const LIST_TYPES = ["BitstringStatusListCredential", "StatusList2021Credential"];
+const DATE = new RegExp("^(\\d{4})-(\\d\\d)-(\\d\\d)(?:[Tt ](\\d\\d):(\\d\\d)(?::(\\d\\d)(?:\\.(\\d{1,32}))?)?" +
+  "(?:[Zz]|([+-])(\\d\\d):?(\\d\\d))?)?$");
+
+const strings = (value) => [value].flat().filter((item) => typeof item === "string");
+const firstObject = (value) => [value].flat().find((item) => item instanceof Map);
+const isText = (value) => typeof value === "string" && value !== "";
+
+// Milliseconds since the epoch.
+function readDate(value) {
+  if (typeof value === "bigint" || typeof value === "number") {
+    need(value >= 0 && value < 253402300800, UNREADABLE);
+    return Math.trunc(Number(value) * 1000);
+  }
+  const found = typeof value === "string" ? DATE.exec(value) : null;
+  need(found, UNREADABLE);
+  const [year, month, day, hour, minute, second] = found.slice(1, 7).map((digits) => Number(digits ?? 0));
+  const [hours, minutes] = found.slice(9, 11).map((digits) => Number(digits ?? 0));
+  const time = new Date(0);
+  time.setUTCFullYear(year, month - 1, day);
+  need(year >= 1 && time.getUTCMonth() === month - 1 && time.getUTCDate() === day, UNREADABLE);
+  need(hour < 24 && minute < 60 && second < 60 && hours < 24 && minutes < 60, UNREADABLE);
+  time.setUTCHours(hour, minute, second, Number((found[7] ?? "").padEnd(3, "0").slice(0, 3)));
+  return time.getTime() - (found[8] === "-" ? -1 : 1) * (60 * hours + minutes) * 60000;
+}
+
+function readDates(...values) {
+  return values.filter((value) => value !== undefined && value !== null).map(readDate);
+}
+
+// `claims`: the payload of a JWS.
+function readClaims(document, claims) {
+  const isCredential = (map) => strings(map.get("type")).includes("VerifiableCredential") ||
+    strings(map.get("@context")).some((context) => CONTEXTS.includes(context));
+  const inner = claims?.get("vc");
+  need(!(inner instanceof Map && isCredential(document)), UNREADABLE);
+  const credential = inner instanceof Map ? inner : document;
+  return isCredential(credential) ? readCredential(credential, claims ?? new Map()) : readAssertion(document);
+}
+
+function readCredential(credential, claims) {
+  need(!strings(credential.get("type")).some((type) => LIST_TYPES.includes(type)), UNREADABLE);
+  need(firstObject(credential.get("credentialSubject")), UNREADABLE);
+  const member = credential.get("issuer");
+  const issuers = [claims.get("iss"), member instanceof Map ? member.get("id") : member]
+    .filter((name) => name !== undefined && name !== null);
+  need(issuers.length && issuers.every((name) => isText(name) && name === issuers[0]), UNREADABLE);
+  const statusEntries = [credential.get("credentialStatus")].flat().filter((entry) => entry instanceof Map &&
+    strings(entry.get("type")).includes("BitstringStatusListEntry")).map(readStatusEntry);
+  return {
+    issuer: issuers[0],
+    from: readDates(credential.get("validFrom"), credential.get("issuanceDate"), claims.get("nbf")),
+    until: readDates(credential.get("validUntil"), credential.get("expirationDate"), claims.get("exp")),
+    statusEntries,
+  };
+}
+
+function readAssertion(document) {
+  const hasWay = firstObject(document.get("verification")) ?? firstObject(document.get("verify"));
+  need(strings(document.get("type")).includes("Assertion") ||
+    (hasWay && document.has("badge") && document.get("recipient") instanceof Map), UNREADABLE);
+  const member = firstObject(document.get("badge"))?.get("issuer");
+  const issuer = member instanceof Map ? member.get("id") : member;
+  return {
+    issuer: isText(issuer) ? issuer : null,
+    from: readDates(document.get("issuedOn")),
+    until: readDates(document.get("expires")),
+    statusEntries: [],
+  };
+}
+
+function readStatusEntry(entry) {
+  const [address, purpose] = [entry.get("statusListCredential"), entry.get("statusPurpose")];
+  const index = entry.get("statusListIndex");
+  need(isText(address) && isText(purpose), UNREADABLE);
+  need(typeof index === "bigint" || (isText(index) && /^(0|[1-9][0-9]{0,18})$/.test(index)), UNREADABLE);
+  need(BigInt(index) >= 0n && BigInt(index) < 2n ** 63n, UNREADABLE);
+  return { address, purpose, index: BigInt(index) };
+}
