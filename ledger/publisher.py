@@ -103,12 +103,12 @@ class Publisher:
         """Publish for ever. Faults of database and guard are retried with growing pauses; contradictions stop it."""
         pause_s = 0.1
         while True:
+            before = self.publications
             try:
                 async with self._store.publisher(idle_session_timeout_ms=int(self._lock_timeout_s * 1000)) as session:
                     if await session.acquire():
                         self.is_publisher = True
                         self._log.info("publisher.elected")
-                        pause_s = 0.1
                         await self._publish_until_lost(session)
             except (GuardAhead, ForkDetected) as error:
                 self._log.error("publisher.stopped", reason=error.detail)
@@ -118,8 +118,9 @@ class Publisher:
                 self._log.warning("publisher.retry", reason=error.detail)
             finally:
                 self.is_publisher = False
+            # What was elected and published nothing is no better off than what was not elected.
+            pause_s = 0.1 if self.publications > before else min(2.0, pause_s * 2)
             await self._clock.sleep(pause_s)
-            pause_s = min(2.0, pause_s * 2)
 
     async def _publish_until_lost(self, session: PublisherSession) -> None:
         last = self._clock.monotonic() - self._min_interval_s
