@@ -52,6 +52,7 @@ async def test_the_databases_disk_is_full(process: Process, load: Load) -> None:
     """Commits fail, or the database dies of it and is started again and again; then there is room."""
     process.data.mkdir(mode=0o711)
     with small_disk(process.data / "postgres", 400) as disk:
+        process.options["answer_timeout_s"] = 0.3
         await process.start()
         await load.register(await load.target.set(process.url, process.token))
         load.start()
