@@ -260,6 +260,11 @@ def check_receipt(receipt: Receipt) -> None:
     for proof in (receipt.log_proof, receipt.status_proof, receipt.events_proof):
         if any(len(value) != HASH_BYTES for value in proof):
             raise MalformedReceipt(f"a proof hash has {HASH_BYTES} bytes")
+    # What the length fields of the packed form can say binds the JSON form too: each has the other.
+    if len(receipt.events_proof) > 0xFF or max(len(receipt.log_proof), len(receipt.status_proof)) > 0xFFFF:
+        raise MalformedReceipt("a proof has more hashes than a receipt can hold")
+    if any(len(line.name.encode()) > 0xFF for line in receipt.signatures):
+        raise MalformedReceipt("the name of a signature has more than 255 bytes")
     if not 1 <= len(receipt.signatures) <= MAX_SIGNATURES:
         raise MalformedReceipt(f"a receipt has 1 to {MAX_SIGNATURES} signatures")
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from ledger.assemble import Logged
 from ledger.block import Block
 from ledger.entry import (
+    EVENT_BYTES,
     ISSUE,
     REINSTATE,
     Entry,
@@ -64,6 +65,13 @@ class UnitReader:
                         rule="count",
                         index=self.index + k,
                     )
+                if len(data) != EVENT_BYTES[data[1]]:
+                    # Each by itself: joined, bytes could move from one entry to the next and the events still be right.
+                    raise MalformedEntry(
+                        f"entry {self.index + k}: an event of type {data[1]} has {EVENT_BYTES[data[1]]} bytes, "
+                        f"not {len(data)}",
+                        index=self.index + k,
+                    )
             self._events.extend(take)
             position += len(take)
             self.index += len(take)
@@ -71,7 +79,8 @@ class UnitReader:
                 try:
                     block = Block.decode(submission, b"".join(self._events))
                 except MalformedEntry as error:
-                    raise MalformedEntry(f"in submission {index}: {error.detail}", **error.members) from error
+                    at = index + 1 + error.members.get("positions", [0])[0]
+                    raise MalformedEntry(f"entry {at}: {error.detail}", **error.members, index=at) from error
                 self._head, self._events = None, []
                 yield Logged(index, head, leaf_hash(head), submission, block)
 
@@ -79,4 +88,4 @@ class UnitReader:
         try:
             return decode(data)
         except MalformedEntry as error:
-            raise type(error)(f"entry {self.index}: {error.detail}", **error.members) from error
+            raise type(error)(f"entry {self.index}: {error.detail}", **error.members, index=self.index) from error
