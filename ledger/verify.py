@@ -112,6 +112,9 @@ def verify_receipt(
         head_time_s = status_root.time // 1000 if evaluation.timestamp_s is None else evaluation.timestamp_s
         if own_time:
             _check_own_time(head_time_s, now_s, max_age_s)
+        elif status_root.time // 1000 > head_time_s + FUTURE_S:
+            # The ledger's times are its own word; those who cosigned the head bound them from above.
+            raise VerificationError("the log's times are later than its witnesses' cosignatures", rule="time")
     with _step(4):
         status.verify_status(issue.slot, receipt.chunk, status_root.lists, receipt.status_proof, status_root.root)
         state = status.slot_state(receipt.chunk, issue.slot)

@@ -272,6 +272,18 @@ def test_without_witnesses_the_logs_own_time_counts(scene: Anchored, full: Recei
     refusal(VerificationError, 3, lambda: verify(alone, scene, policy=trust, now_s=scene.time_s - 61), rule="time")
 
 
+def test_witnesses_bound_the_logs_times(scene: Anchored) -> None:
+    """A head whose last entry is dated more than a minute after its cosignatures is refused: nobody was there."""
+    for behind, accepted in ((60, True), (61, False)):
+        checkpoint = Checkpoint(ORIGIN, scene.log.size, scene.log.root())
+        log, north, south = sign_head(checkpoint, scene.time_s - behind)
+        receipt = build(scene.log, scene.index, full=False, signatures=(log, north, south))
+        if accepted:
+            verify(receipt, scene)
+        else:
+            refusal(VerificationError, 3, lambda receipt=receipt: verify(receipt, scene), rule="time")  # type: ignore[misc]
+
+
 # Status --------------------------------------------------------------------------------------------------------------
 
 

@@ -275,8 +275,11 @@ function logRoot({ size, shown, logProof }) {
 
 function acceptReceiptHead(receipt, root, policy, now, maxAge) {
   const head = acceptHead(policy, { ...receipt, root }, now, maxAge);
-  if (policy.quorum !== "none") return { ...head, by: "witnesses" };
   const time = receipt.statusRoot.time / 1000n;
+  if (policy.quorum !== "none") {
+    need(time <= BigInt(head.time) + 60n, "not-proven", "time");
+    return { ...head, by: "witnesses" };
+  }
   need(time <= BigInt(now) + 60n, "not-proven", "time");
   need(maxAge === null || time >= BigInt(now) - BigInt(maxAge), "stale");
   return { ...head, time, by: "log" };
