@@ -1,12 +1,14 @@
 """The operator's check of the whole log: everything that the store holds is recomputed from the entries.
 
     entries      decoded, grouped into units, replayed under all rules with every signature
-    hashes       every leaf, every hash tile, every bundle boundary; the root of every commit
-    derived      status nodes and chunks of the newest head, events trees, submission offsets, lookup index
+    hashes       every leaf, every hash tile, every bundle to the byte; the root of every commit
+    derived      status nodes and chunks of the newest head, events trees, submission offsets, lookup index, snapshots
+    beside       the answers to repeated submissions; whose the lists are that slots are handed out from; origin, guard
     heads        the published note verifies and names the root; the guard's head is a head of this log;
                  any other heads handed in (the tests hand in every head they ever saw) are prefixes of it
 
-The first thing wrong raises, naming the index. The store is only read.
+The first thing wrong raises, naming the index. The store is only read. Not checked, because nothing is answered from
+it: status nodes and chunks of past heads, how many slots of a list were handed out, the key that shuffles them.
 """
 
 from __future__ import annotations
@@ -23,10 +25,11 @@ from ledger.errors import ForkDetected, NotFound
 from ledger.guard import Guard
 from ledger.lookup import prefix_of
 from ledger.merkle import EMPTY_ROOT
+from ledger.message import idempotency_key
 from ledger.note import find_lines, parse_note, parse_vkey
 from ledger.replay import Replay
 from ledger.store import CommitRow, Head, Store
-from ledger.tiles import TILE_WIDTH, Edge, Tile, partial_width
+from ledger.tiles import ENTRIES_LEVEL, TILE_WIDTH, Edge, Tile, encode_bundle, partial_width
 from ledger.units import UnitReader
 
 _PAGE = 32_768
@@ -70,6 +73,7 @@ async def check_store(
     head = await store.head()
     await checker.entries(head, progress)
     await checker.derived(head)
+    await checker.beside(head, guard)
     seen = await checker.released(head, guard, heads)
     return Report(
         size=head.size,
@@ -94,19 +98,24 @@ class _Checker:
         self.commits = self.submissions = self.events = 0
         self._offsets: list[int] = []
         self._rows: list[CommitRow] = []
+        self._snapshots: dict[int, bytes] = {}
+        self._answers: dict[bytes, tuple[int, int]] = {}
 
     async def entries(self, head: Head, progress: Callable[[int, int], None]) -> None:
         """Replay every entry, compare every tile and every commit."""
         reader = UnitReader()
+        self._snapshots = await self.store.snapshots()
         for start in range(0, head.size, _PAGE):
             stop = min(head.size, start + _PAGE)
             entries = await self.store.read_entries(start, stop)
             _require(len(entries) == stop - start, f"entries from {start} on are missing")
+            await self._bundles(start // TILE_WIDTH, entries)
             for logged in reader.feed(entries):
                 if logged.block is not None:
                     await self._submission(logged.index, logged.block.event_nodes)
                     await self._lookup(logged.index, logged.block.kinds, logged.block.commitments())
                     self.events += logged.block.count
+                    self._answers[idempotency_key(logged.block.submission)] = (logged.index, logged.block.count)
                 self.replay.apply(logged.unit, leaf=logged.leaf)
                 for level, index, data in self.edge.extend(logged.leaves()):
                     await self._tile(Tile(level, index, TILE_WIDTH), data)
@@ -114,6 +123,7 @@ class _Checker:
                     await self._commit_end(logged.entry)
                 if logged.index % 64 == 0:
                     await asyncio.sleep(0)
+            await self._repetitions()
             progress(stop, head.size)
         _require(not reader.waiting, "the log ends in the middle of a submission")
         _require(self.edge.size == head.size, f"the log has {self.edge.size} entries, its head says {head.size}")
@@ -131,6 +141,22 @@ class _Checker:
         except NotFound:
             raise Broken(f"tile {tile.level}/{tile.index} is missing") from None
         _require(stored == data, f"tile {tile.level}/{tile.index} does not hold the hashes of its entries")
+
+    async def _bundles(self, first: int, entries: Sequence[bytes]) -> None:
+        """Whole bundles hold their entries and nothing behind them: they are served as they are."""
+        tiles = [Tile(ENTRIES_LEVEL, first + k, TILE_WIDTH) for k in range(len(entries) // TILE_WIDTH)]
+        stored = await self.store.read_tiles(tiles)
+        for k, tile in enumerate(tiles):
+            expected = encode_bundle(entries[k * TILE_WIDTH : (k + 1) * TILE_WIDTH])
+            _require(stored[tile] == expected, f"entry bundle {tile.index} does not hold its entries alone")
+
+    async def _repetitions(self) -> None:
+        """What a repeated submission is answered."""
+        found = await self.store.find_submissions(list(self._answers))
+        for key, answer in self._answers.items():
+            # What is not remembered is no fault: answers are forgotten in time.
+            _require(found.get(key, answer) == answer, f"a repetition of submission {answer[0]} is answered wrongly")
+        self._answers = {}
 
     async def _submission(self, index: int, nodes: bytes | None) -> None:
         self.submissions += 1
@@ -161,6 +187,10 @@ class _Checker:
         _require(row.tree_size == size, f"the commit that ends at {row.tree_size} does not end in a status_root")
         _require(row.first_index == max(self.roots), f"the commit that ends at {size} begins elsewhere")
         self.roots[size] = self.edge.root()
+        snapshot = self._snapshots.pop(size, b"")
+        # A snapshot of another version is not read by a start either.
+        if snapshot[:5] == (expected := self.replay.snapshot() if snapshot else b"")[:5]:
+            _require(snapshot == expected, f"the snapshot at {size} is not the replayed state")
         _require(row.root == self.roots[size], f"the root of the commit that ends at {size} is not the stored one")
         _require(row.time_ms == root.time, f"the time of the commit that ends at {size} is not its entry's")
         offsets = tuple(index - row.first_index for index in self._offsets)
@@ -184,10 +214,25 @@ class _Checker:
             _require(status.node(node) == hash_, f"status node {node} is not the replayed one")
         _require(len(stored) == len(set(keys)), "status nodes are missing")
 
+    async def beside(self, head: Head, guard: Guard | None) -> None:
+        """What is not in the log and yet decides what the service does."""
+        _require(not self._snapshots, f"the snapshots at {sorted(self._snapshots)} are at no head of this log")
+        _require(head.time_ms == self.replay.time or not head.size, "the head's time is not its last entry's")
+        _require(await self.store.lookup_filled_to() <= head.size, "the lookup index reaches past the log")
+        lists = dict(enumerate(self.replay.lists))
+        _require(await self.store.slot_lists() == lists, "slots are handed out from lists of other issuers")
+        meta = await self.store.meta()
+        _require(meta.get("origin", b"").decode(errors="replace") == self.replay.origin, "the stored origin is another")
+        if guard is not None:
+            _require(meta.get("guard") == guard.identity.encode(), "the database records another guard than this one")
+        marked = self.roots.get(head.marked_size)
+        _require(not head.marked_size or marked == head.marked_root, "the candidate named last is not of this log")
+
     async def released(self, head: Head, guard: Guard | None, heads: Sequence[bytes]) -> int:
         """Every head that was ever released is a head of this log."""
         notes = [*heads, *([head.published_note] if head.published_note else [])]
-        vkeys = [parse_vkey(line) for line in (await self.store.meta()).get("verifier_keys", b"").decode().split("\n")]
+        lines = (await self.store.meta()).get("verifier_keys", b"").decode(errors="replace").split("\n")
+        vkeys = [parse_vkey(line) for line in lines]
         for note in notes:
             checkpoint, _ = open_checkpoint(note, vkeys[0])
             for key, line in find_lines(parse_note(note), vkeys[1:]):

@@ -74,7 +74,9 @@ SELECT (SELECT size FROM moved) AS size, pg_notify($29::text, 'integrated')
 
 
 def head_from_row(row: Any) -> Head:
-    """Raises DatabaseError if the edge is not the one that the size demands."""
+    """Raises DatabaseError if there is no head, or the edge is not the one that its size demands."""
+    if row is None:
+        raise DatabaseError("the database holds no head: its rows `head` and `published` are gone")
     size, edge = row["size"], tuple(row["edge"])
     widths = [len(data) // HASH_BYTES for data in edge]
     if widths != edge_widths(size):

@@ -248,12 +248,16 @@ class Reads(Part):
     async def lookup_filled_to(self) -> int:
         """Log size up to which the lookup index is complete."""
         row = await self._sessions.fetch_row("reading the lookup state", "SELECT filled_to FROM lookup_state")
+        if row is None:
+            raise DatabaseError("the database does not say how far the lookup index reaches: `lookup_state` is empty")
         filled_to: int = row["filled_to"]
         return filled_to
 
 
 def _commit_row(row: Any) -> CommitRow:
     packed = row["submissions"]
+    if len(packed) % 4:
+        raise DatabaseError(f"the commit that ends at {row['tree_size']} is damaged: it names no whole submissions")
     return CommitRow(
         row["tree_size"],
         row["first_index"],

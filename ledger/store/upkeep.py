@@ -84,6 +84,11 @@ class Upkeep(Part):
                 await connection.execute(_HAND_OUT, [row[0] for row in taken], [row[2] for row in taken])
         return taken
 
+    async def slot_lists(self) -> dict[int, bytes]:
+        """Whose each list is, as handing out slots goes by."""
+        rows = await self._sessions.fetch("reading slot lists", "SELECT list, issuer FROM slot_lists")
+        return {row[0]: row[1] for row in rows}
+
     async def slot_room(self, issuer: bytes) -> int:
         """Counters left in the issuer's open lists."""
         row = await self._sessions.fetch_row("counting free slots", _ROOM, issuer, LIST_SLOTS)
@@ -126,6 +131,11 @@ class Upkeep(Part):
             max_size,
         )
         return None if row is None else (row["size"], row["data"])
+
+    async def snapshots(self) -> dict[int, bytes]:
+        """All snapshots by size."""
+        rows = await self._sessions.fetch("reading snapshots", "SELECT size, data FROM snapshots")
+        return {row[0]: row[1] for row in rows}
 
     async def purge_submissions(self, now_ms: int) -> int:
         """Forget idempotency keys that expired before `now_ms`; how many."""
