@@ -35,7 +35,7 @@ from ledger.signing import Ed25519Key, MLDSA44Key
 from ledger.store import Store
 from tests.service.conftest import Refuses
 from tests.service.gates import GateGuard, locked_head
-from tests.service.harness import Client, Party, Service, World, now_ms, seed, unique, until
+from tests.service.harness import Client, Party, Service, TurnedClock, World, seed, unique, until
 from tests.store.conftest import RunSql
 
 
@@ -399,12 +399,25 @@ async def test_a_snapshot_of_another_log_is_refused(
     await world.start()
 
 
-async def test_expired_idempotency_keys_are_forgotten(service: Service, party: Party, run_sql: RunSql) -> None:
+async def test_expired_idempotency_keys_are_forgotten(
+    world: World, run_sql: RunSql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A day after not_after, by housekeeping."""
+    clock = TurnedClock()
+    service = await world.start(clock=clock)
+
+    async def turned_too() -> int:
+        return clock.now_ms()
+
+    monkeypatch.setattr(service.store, "database_now_ms", turned_too)
+    party = await Party("alice").register(service.client)
     await service.client.submit(party.issues(1))
-    await run_sql("UPDATE submissions SET expires_ms = $1", now_ms() - 10_000)
-    await service.client.submit(party.issues(1))
+    clock.turn(26 * 3600)
+    later = party.block([party.issue()], not_after=clock.now_ms() + 1000)
+    await service.client.submit(later)
     await service.node.housekeep()
-    assert len(await run_sql("SELECT * FROM submissions")) == 1
+    (row,) = await run_sql("SELECT count FROM submissions")
+    assert row["count"] == 1
 
 
 # Failovers and lost answers -------------------------------------------------------------------------------------------
