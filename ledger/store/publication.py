@@ -220,7 +220,9 @@ class Listener:
         """Returns once the connection is lost. The probe finds a peer that vanished without a word."""
         while not lost.is_set():
             try:
-                await asyncio.wait_for(lost.wait(), _PROBE_EVERY_S)
+                # Not `asyncio.wait_for`: before Python 3.12 it may swallow a cancellation.
+                async with asyncio.timeout(_PROBE_EVERY_S):
+                    await lost.wait()
             except TimeoutError:
                 try:
                     await connection.execute("SELECT 1", timeout=_PROBE_TIMEOUT_S)
