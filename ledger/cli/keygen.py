@@ -69,4 +69,7 @@ def keygen(output: Output, file: Path, kind: str, identifier: str | None, name: 
         return
     output.fields((label.replace("_", " "), str(value)) for label, value in document.items())
     if kind == "issuer":
-        output.note(f"next: badge-ledger issuer add --key {file} --url URL")
+        output.note(
+            f"next: badge-ledger issuer add --key {file}, with the operator's token, for a new issuer; "
+            f"or badge-ledger issuer keys --add {file} for one that is registered"
+        )
