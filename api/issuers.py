@@ -32,7 +32,7 @@ def require_operator(request: web.Request, context: Context) -> None:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Unauthorized("this needs the operator's token as a bearer token")
-    if not hmac.compare_digest(token.strip().encode(), context.operator_token.encode()):
+    if not hmac.compare_digest(token.strip(" ").encode(), context.operator_token.encode()):
         raise Forbidden("this is not the operator's token")
 
 

@@ -56,7 +56,7 @@ ROUTES = (
                 False,
             )
         },
-        problems=(400, 403, 404, 409, 413, 415, 422, 503),
+        problems=(400, 403, 404, 408, 409, 413, 415, 422, 503),
     ),
     Route(
         method="GET",
@@ -113,7 +113,7 @@ ROUTES = (
         takes=schemas.RegisterRequest,
         answers=schemas.IssuerAnswer,
         status=201,
-        problems=(400, 401, 403, 409, 413, 415, 422, 503),
+        problems=(400, 401, 403, 408, 409, 413, 415, 422, 503),
         operator=True,
     ),
     Route(
@@ -140,7 +140,7 @@ ROUTES = (
         handler=issuers.post_key,
         takes=schemas.KeyRequest,
         answers=schemas.IssuerAnswer,
-        problems=(400, 403, 404, 409, 413, 415, 422, 503),
+        problems=(400, 403, 404, 408, 409, 413, 415, 422, 503),
     ),
     Route(
         method="POST",
@@ -148,7 +148,7 @@ ROUTES = (
         handler=issuers.post_slots,
         takes=schemas.SlotsRequest,
         answers=schemas.SlotsAnswer,
-        problems=(400, 403, 404, 409, 413, 415, 422, 503),
+        problems=(400, 403, 404, 408, 409, 413, 415, 422, 503),
     ),
     Route(
         method="GET",

@@ -14,6 +14,7 @@ import contextlib
 import gc
 import logging
 import os
+import re
 import secrets
 import signal
 import sys
@@ -40,6 +41,8 @@ from ledger.store import EmbeddedPostgres, Store
 from ledger.text import parse_decimal
 
 DEFAULT_ORIGIN = "localhost/badge-ledger"
+MIN_TOKEN_CHARS = 16
+_TOKEN = re.compile(rf"[!-~]{{{MIN_TOKEN_CHARS},}}")
 
 
 class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,7 +132,7 @@ async def _serve(options: ServeOptions, ready: Callable[[Started], None]) -> Non
         stack.push_async_callback(node.stop)
         await node.start()
         fetch = DocumentFetcher(allow_private=options.allow_private_fetch) if options.fetch_documents else None
-        app = create_app(node, operator_token=token_file.read_text().strip(), fetch=fetch)
+        app = create_app(node, operator_token=operator_token(token_file), fetch=fetch)
         # auto_decompress: unpacking would happen here, on the loop, before any limit is asked (`read_body`).
         runner = web.AppRunner(
             app,
@@ -179,7 +182,7 @@ async def open_node(options: ServeOptions, clock: Clock, stack: contextlib.Async
     origin = options.origin or known or DEFAULT_ORIGIN
     signer = load_signer(options.data / "keys", origin, create=not known)
     token_file = options.data / "operator.token"
-    write_token(token_file)
+    operator_token(token_file)
     node_options = NodeOptions(
         origin=origin,
         publish_interval_s=options.publish_interval_s,
@@ -206,16 +209,39 @@ def load_signer(keys: Path, origin: str, *, create: bool) -> HeadSigner:
     return HeadSigner(origin, ed25519, mldsa44)
 
 
-def write_token(file: Path) -> None:
-    """Make the operator's token, readable by its owner alone, if there is none."""
+def operator_token(file: Path) -> str:
+    """The operator's token; made here, readable by its owner alone, if there is none. Raises KeyFileError."""
+    if not file.exists():
+        _make_token(file)
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
         if file.stat().st_mode & 0o077:
-            raise KeyFileError(f"{file} can be read by others: chmod 600 it") from None
-        return
-    with os.fdopen(descriptor, "w") as out:
-        out.write(secrets.token_urlsafe(32) + "\n")
+            raise KeyFileError(f"{file} can be read by others: chmod 600 it")
+        token = file.read_text("ascii").strip()
+    except OSError as error:
+        raise KeyFileError(f"{file}: {(error.strerror or str(error)).lower()}") from error
+    except UnicodeDecodeError:
+        token = ""
+    if _TOKEN.fullmatch(token) is None:
+        # An empty one would let in whoever sends none.
+        raise KeyFileError(f"{file} holds no token of {MIN_TOKEN_CHARS} visible ASCII characters or more: remove it")
+    return token
+
+
+def _make_token(file: Path) -> None:
+    """Whole or not at all: a crash or a full disk leaves no empty token behind. Another process may be faster."""
+    made = file.with_name(f".{file.name}.{os.getpid()}.new")
+    made.unlink(missing_ok=True)
+    try:
+        with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+            out.write(secrets.token_urlsafe(32) + "\n")
+            out.flush()
+            os.fsync(out.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(made, file)
+    except OSError as error:
+        raise KeyFileError(f"{file}: {(error.strerror or str(error)).lower()}") from error
+    finally:
+        made.unlink(missing_ok=True)
 
 
 def make_private_directory(directory: Path) -> None:

@@ -253,6 +253,10 @@ class _Checker:
         if guard is not None:
             standing = await guard.read()
             _require(
+                standing.size >= head.published_size,
+                f"the guard ({standing.size}) is behind the published head ({head.published_size}): an old copy of it",
+            )
+            _require(
                 self.roots.get(standing.size) == standing.root, f"the guard's head ({standing.size}) is not of this log"
             )
         return len(notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from pathlib import Path
@@ -13,6 +14,16 @@ from ledger.cli.app import command, option
 from ledger.cli.output import Output
 
 
+class Seconds(click.FloatRange):
+    """A range of numbers. "nan" is none: it passes every comparison with a limit."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return found
+
+
 @command(short_help="Run a ledger.")
 @option("--data", type=click.Path(file_okay=False, path_type=Path), default=Path("data"), help="Everything it keeps.")
 @option("--listen", metavar="HOST:PORT", default="127.0.0.1:8080", help="Where it listens; port 0 takes a free one.")
@@ -21,9 +32,9 @@ from ledger.cli.output import Output
 @option("--guard", type=click.Path(dir_okay=False, path_type=Path), help="The guard's file.  [default: DATA/guard.db]")
 @option("--fetch-documents/--no-fetch-documents", default=True, help="Look for issuers' keys on their own hosts.")
 @option("--allow-private-fetch", is_flag=True, help="... on private addresses too (for tests).")
-@option("--publish-interval", type=click.FloatRange(0, 3600), default=0.005, help="Least seconds between heads.")
-@option("--heartbeat", type=click.FloatRange(0.05, 86_400), default=300.0, help="Seconds between heads when idle.")
-@option("--answer-timeout", type=click.FloatRange(0.1, 3600), default=20.0, help="Seconds until 503 pending.")
+@option("--publish-interval", type=Seconds(0, 3600), default=0.005, help="Least seconds between heads.")
+@option("--heartbeat", type=Seconds(0.05, 86_400), default=300.0, help="Seconds between heads when idle.")
+@option("--answer-timeout", type=Seconds(0.1, 3600), default=20.0, help="Seconds until 503 pending.")
 def serve(output: Output, data: Path, listen: str, **options: Any) -> None:
     """Run a ledger from one folder: database, keys, guard and the operator's token are made at the first start.
 

@@ -98,9 +98,12 @@ async def open_connection(
 ) -> Connection:
     """A connection outside the pool. Raises DatabaseError."""
     with reading("connecting to the database"):
-        return await asyncpg.connect(
-            dsn, server_settings=settings, command_timeout=command_timeout_s, timeout=connect_timeout_s
-        )
+        try:
+            return await asyncpg.connect(
+                dsn, server_settings=settings, command_timeout=command_timeout_s, timeout=connect_timeout_s
+            )
+        except ValueError as error:
+            raise DatabaseError(f"the database's URL cannot be read: {one_sentence(error)}") from error
 
 
 async def close_connection(connection: Connection) -> None:
