@@ -331,6 +331,8 @@ def _cut(data: bytes, tile: Tile) -> bytes:
 
 def _reason(error: BaseException) -> str:
     """The operating system's words rather than the library's."""
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return "it does not speak TLS, or not ours; is it http://?"
     if isinstance(error, aiohttp.ClientConnectorError) and (error.os_error.errno or 0) > 0:
         return os.strerror(error.os_error.errno or 0).lower()
     if isinstance(error, TimeoutError):

@@ -124,6 +124,11 @@ class Journal:
                 os.close(directory)
             return
         records = [self._record(number, line) for number, line in enumerate(lines, 1)]
+        if records[0] != self._header and len(records) == 1 and records[0].get("journal") == _FORMAT:
+            # A run that sent nothing, for another issuer or log: nothing here is worth keeping.
+            os.ftruncate(self._fd, 0)
+            self._append(self._header)
+            return
         if records[0] != self._header:
             raise InputError(
                 f"{self.path.parent} holds an issuance of {records[0].get('issuer', 'another issuer')} in "

@@ -253,7 +253,9 @@ class TestInterruption:
         """The real process, a real signal: one sentence, exit status 130, and the rerun finds what was logged."""
         badges.signed("a.json", 1)
         ledger.faults = ["stall"]
-        arguments = [sys.executable, "-c", "from ledger.cli import main; main()", "issue", "badges", "--out", "out"]
+        # A suite that runs in the background of a script hands down SIGINT as ignored, which is not what is tested.
+        start = "import signal; signal.signal(2, signal.default_int_handler); from ledger.cli import main; main()"
+        arguments = [sys.executable, "-c", start, "issue", "badges", "--out", "out"]
         with subprocess.Popen([*arguments, "--key", str(key)], stderr=subprocess.PIPE, text=True) as process:
             assert ledger.stalled.wait(30)
             process.send_signal(signal.SIGINT)
@@ -319,6 +321,10 @@ class TestInterruption:
         issue(cli, key)
         out = cli.folder / "out"
         with pytest.raises(InputError, match="take another --out"), Journal(out, "other.example/log", bytes(32)):
+            pass
+        with Journal(cli.folder / "new", "other.example/log", bytes(32)):
+            pass  # a run that sent nothing binds nobody
+        with Journal(cli.folder / "new", "log.example", bytes(range(32))):
             pass
         issuer = next(iter(ledger.log.replay.issuers))
         with Journal(out, ledger.origin, issuer):
