@@ -32,6 +32,7 @@ from typing import Any
 
 import aiohttp
 import msgspec
+import pytest
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
@@ -60,6 +61,7 @@ from ledger.entry import (
     encode_status_event,
     issuer_id,
 )
+from ledger.errors import LedgerError
 from ledger.guard import Guard, SqliteGuard
 from ledger.issuers import Fetch
 from ledger.lookup import Lookup
@@ -528,9 +530,8 @@ class World:
         guard = await self.open_guard()
         try:
             if self.broken is not None:
-                with contextlib.suppress(Exception):
+                with pytest.raises(LedgerError, match=self.broken):
                     await check_store(store, guard=guard, heads=list(self.recorder.notes))
-                    raise AssertionError("the check found nothing wrong")
                 return None
             return await check_log(store, guard, self.recorder, self.signer.verifier_keys)
         finally:
