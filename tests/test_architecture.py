@@ -26,6 +26,7 @@ LAYERS = (
     ("note", "tiles"),
     ("status", "block", "entry", "message", "checkpoint", "cosignature", "policy", "tlogproof", "slots", "keyfile"),
     ("badges", "replay", "assemble", "units"),
+    ("authenticity",),
     ("receipt", "verdict", "verify"),
     ("store", "tilereader"),
     ("sequencer", "publisher", "guard", "publication", "lookup", "duplicates", "prover"),
