@@ -18,7 +18,8 @@ from ledger.badges.fields import ob2_fields, vc_fields
 from ledger.badges.jws import CompactJws, decode_compact, is_compact
 from ledger.badges.model import FORM_JSON, FORM_JWS, Badge, Wrapping
 from ledger.badges.proofs import holds_proof, jws_is_proof
-from ledger.badges.strict_json import MAX_JSON_BYTES, canonical_json, strict_json
+from ledger.badges.quick_json import read_json
+from ledger.badges.strict_json import MAX_JSON_BYTES
 from ledger.errors import MalformedBadge
 
 _WHITESPACE = b" \t\n\r"
@@ -44,13 +45,13 @@ def _read_text(data: bytes, wrapping: Wrapping) -> Badge:
     if text.startswith(b"<"):
         raise MalformedBadge("SVG and other XML are not read by this version")
     # Everything else is taken for JSON, whose refusals say what is wrong.
-    document = strict_json(data)
+    document, canonical = read_json(data)
     fields = vc_fields(document, is_jwt=False) or ob2_fields(document, is_jws=False)
     if fields is None:
         raise MalformedBadge("the JSON is neither an Open Badges assertion nor a verifiable credential")
     return Badge(
         form=FORM_JSON,
-        canonical=canonical_json(document),
+        canonical=canonical,
         wrapping=wrapping,
         document=document,
         signed=holds_proof(document),
