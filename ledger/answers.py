@@ -46,6 +46,8 @@ class LogInfo(msgspec.Struct, frozen=True):
     checkpoint: str
     limits: dict[str, int] = {}
     software: dict[str, str] = {}
+    #: Address below which its W3C status lists stand, ending in a slash; a ledger without them says nothing.
+    status_lists: str = ""
 
 
 class SubmissionAnswer(msgspec.Struct, frozen=True):

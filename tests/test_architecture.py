@@ -27,7 +27,7 @@ LAYERS = (
     ("status", "block", "entry", "message", "checkpoint", "cosignature", "policy", "tlogproof", "slots", "keyfile"),
     ("badges", "replay", "assemble", "units"),
     ("authenticity",),
-    ("receipt", "verdict", "verify"),
+    ("receipt", "verdict", "verify", "credential"),
     ("store", "tilereader"),
     ("sequencer", "publisher", "guard", "publication", "lookup", "duplicates", "prover"),
     ("node", "issuers", "answers", "client", "auditor", "witness", "mirror", "check"),
@@ -76,7 +76,8 @@ ONLY = {
     "asyncpg": ("ledger.store",),
     "nacl": ("ledger.signing", "ledger.badges"),
     "cryptography": ("ledger.signing", "ledger.badges"),
-    "openbadgeslib": ("ledger.badges",),
+    # The contexts that it bundles are what a badge is signed under.
+    "openbadgeslib": ("ledger.badges", "ledger.credential"),
     # A register of one row beside the database, with its own statements; a witness keeps its state the same way.
     "sqlite3": ("ledger.guard", "ledger.witness"),
 }
