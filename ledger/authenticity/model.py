@@ -8,6 +8,9 @@
 
 Only *verified* says who made the badge. A self-asserted badge was not altered since somebody signed it; who that was,
 it does not say. The word never depends on the badge's dates: an expired badge can be authentic (`ledger.verdict`).
+
+`NotChecked` and `Invalid` are how the modules of this package say so to one another. Neither leaves it: what is wrong
+with a badge is a finding. (`NotChecked` leaves it only from what fetches: whoever passes in a fetch raises it.)
 """
 
 from __future__ import annotations
@@ -22,19 +25,29 @@ OwnSignature = Literal["none", "not-checked", "self-asserted", "verified", "inva
 ListState = Literal["clear", "set", "unknown"]
 
 
+class NotChecked(Exception):
+    """The signature could not be checked; the message is the reason, one sentence without personal data."""
+
+
+class Invalid(Exception):
+    """The signature does not hold, or cannot; the message is the reason, one sentence without personal data."""
+
+
 @dataclass(frozen=True, slots=True)
 class Authenticity:
     """The finding about one badge's own signature.
 
     scheme: the suite or algorithm as people know it, such as `eddsa-rdfc-2022` or `JWT RS256`; several joined by ` + `;
-    None if the badge carries no signature. key: the verification method (of several proofs, the first that holds),
-    None where none is known. reason: one sentence, always there unless the signature is `verified` or `none`.
-    notes: what else the reader should know. Neither repeats the badge's personal data.
+    None if the badge carries no signature. key: the name of the key that it holds under (of several, the first's), else
+    None. issuer: the identifier that the key is bound to, only if `verified`; an Open Badges 2.0 badge may name it only
+    through its badge class. reason: one sentence, always there unless the signature is `verified` or `none`. notes:
+    what else the reader should know. None of them repeats the badge's personal data.
     """
 
     signature: OwnSignature
     scheme: str | None = None
     key: str | None = None
+    issuer: str | None = None
     reason: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -43,9 +56,17 @@ class Authenticity:
             raise ValueError(f"{self.signature} with the reason {self.reason!r}")
 
 
+def shown(text: object) -> str:
+    """What a badge or a server wrote, fit for one line of an error: printable ASCII, at most 200 characters, quoted."""
+    if not isinstance(text, str):
+        return "what is no text"
+    line = "".join(character if " " <= character <= "~" else "?" for character in text[:201])
+    return f"`{line[:200]}...`" if len(line) > 200 else f"`{line}`"
+
+
 @dataclass(frozen=True, slots=True)
 class ListFinding:
-    """What the list that `entry` names says of the badge; `reason` is one sentence, and there if it is `unknown`.
+    """What the list that `entry` names says of the badge; `reason` is one sentence, always there if it is `unknown`.
 
     `set` means what the purpose says: revoked, suspended. A list that is unreachable, unsigned, wrongly signed, of
     another purpose, out of date or too short leaves the state `unknown`: never `clear`.
@@ -56,5 +77,5 @@ class ListFinding:
     reason: str | None = None
 
     def __post_init__(self) -> None:
-        if (self.reason is None) == (self.state == "unknown"):
+        if self.reason is None and self.state == "unknown":
             raise ValueError(f"{self.state} with the reason {self.reason!r}")
