@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from api import badges, health, issuers, log, schemas, submissions
+from api import badges, health, issuers, log, pages, schemas, submissions
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -18,7 +18,8 @@ BYTES = "application/octet-stream"
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """A route. `query` maps a parameter to (schema, description, required)."""
+    """A route. `query` maps a parameter to (schema, description, required). Those of `problems` that are in `pages` are
+    answered by a page for people instead of a problem document."""
 
     method: str
     path: str
@@ -30,6 +31,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     status: int = 200
     query: dict[str, tuple[dict[str, Any], str, bool]] = {}
     problems: tuple[int, ...] = ()
+    pages: tuple[int, ...] = ()
     operator: bool = False
 
 
@@ -159,6 +161,23 @@ ROUTES = (
     ),
     Route(method="GET", path="/checkpoint", handler=log.get_checkpoint, answers_as=(TEXT,), problems=(503,)),
     Route(method="GET", path="/tile/{path}", handler=log.get_tile, answers_as=(BYTES,), problems=(404, 503)),
+    Route(method="GET", path="/b/preview.png", handler=pages.get_preview, answers_as=("image/png",)),
+    Route(
+        method="GET",
+        path="/b/{commitment}",
+        handler=pages.get_badge_page,
+        answers_as=(pages.HTML,),
+        problems=(404, 503),
+        pages=(404,),
+    ),
+    Route(
+        method="GET",
+        path="/b/{commitment}/{file}",
+        handler=pages.get_receipt_file,
+        answers_as=(JSON, badges.MEDIA_RECEIPT),
+        problems=(404, 503),
+        pages=(404,),
+    ),
     Route(method="GET", path="/healthz", handler=health.get_healthz),
     Route(method="GET", path="/readyz", handler=health.get_readyz, problems=(503,)),
     Route(method="GET", path="/metrics", handler=health.get_metrics, answers_as=(TEXT,)),

@@ -64,9 +64,8 @@ class TestComplete:
     def test_what_is_there_stays(self) -> None:
         """An id, dates, another context of Open Badges, the issuer's profile, an issuer that is only an identifier."""
         older = OB3_CONTEXT.replace("3.0.3", "3.0.2")
-        made = completed(
-            **{"@context": [VC2_CONTEXT, older], "id": "https://a.example/1", "validFrom": "2020-01-01T00:00:00+01:00"}
-        )
+        own: dict[str, Any] = {"@context": [VC2_CONTEXT, older], "validFrom": "2020-01-01T00:00:00+01:00"}
+        made = completed(id="https://a.example/1", **own)
         assert made["@context"] == [VC2_CONTEXT, older]
         assert (made["id"], made["validFrom"]) == ("https://a.example/1", "2020-01-01T00:00:00+01:00")
         assert made["issuer"] == {"id": DID, "type": ["Profile"], "name": "Example Academy"}
@@ -115,7 +114,6 @@ class TestComplete:
     def test_an_achievement_lacks_nothing(self, name: str) -> None:
         """What Open Badges 3.0 requires of it is named where it is missing."""
         subject = copy.deepcopy(EXAMPLE["credentialSubject"])
-        assert isinstance(subject, dict)
         del subject["achievement"][name]
         with pytest.raises(MalformedBadge, match=rf"achievement has no {name},"):
             completed(credentialSubject=subject)
@@ -123,7 +121,7 @@ class TestComplete:
     @pytest.mark.parametrize("name", ["type", "id", "achievement"])
     def test_a_subject_lacks_nothing(self, name: str) -> None:
         """Its type, whom it is about, and for what."""
-        subject = {k: v for k, v in dict(EXAMPLE["credentialSubject"]).items() if k != name}  # type: ignore[call-overload]
+        subject = {member: value for member, value in EXAMPLE["credentialSubject"].items() if member != name}
         with pytest.raises(MalformedBadge, match="credentialSubject"):
             completed(credentialSubject=subject)
 
@@ -137,7 +135,6 @@ class TestComplete:
     def test_a_term_inside_is_found_too(self) -> None:
         """JSON-LD drops terms at any depth."""
         subject = copy.deepcopy(EXAMPLE["credentialSubject"])
-        assert isinstance(subject, dict)
         subject["achievement"]["criteria"]["hint"] = "x"
         with pytest.raises(MalformedBadge, match="defines hint:"):
             completed(credentialSubject=subject)

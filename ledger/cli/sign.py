@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: What can be signed; in a folder, files of other names are passed over.
 _SUFFIXES: Final = (".json", ".jsonld")
 #: A document as small as Open Badges 3.0 allows. Everything that is absent here is filled in.
-EXAMPLE: Final = {
+EXAMPLE: Final[dict[str, Any]] = {
     "type": ["VerifiableCredential", "OpenBadgeCredential"],
     "name": "Welding, level 1",
     "issuer": {"type": ["Profile"], "name": "Example Academy"},
