@@ -27,7 +27,7 @@ LAYERS = (
     ("status", "block", "entry", "message", "checkpoint", "cosignature", "policy", "tlogproof", "slots", "keyfile"),
     ("badges", "replay", "assemble", "units"),
     ("authenticity",),
-    ("receipt", "verdict", "verify", "credential", "localreceipts"),
+    ("receipt", "verdict", "verify", "credential", "localreceipts", "statuslist", "listproof"),
     ("store", "tilereader"),
     ("sequencer", "publisher", "guard", "publication", "lookup", "duplicates", "prover"),
     ("node", "issuers", "answers", "client", "auditor", "witness", "mirror", "check"),
