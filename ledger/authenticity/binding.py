@@ -95,7 +95,7 @@ def _by_reference(
 ) -> tuple[Candidate, ...]:
     """The keys behind the name itself, of an issuer whose own document is not to be had, or lacks them."""
     if issuer is not None and is_self_describing(issuer):
-        raise Invalid("the issuer's identifier is malformed: there is no key in it")
+        raise NotChecked(why)
     holder = _holder_of(keys, name) if name is not None else None
     if holder is not None and name is not None:
         found = holder.method(name)

@@ -88,7 +88,7 @@ class Pin:
 
 
 class OfflineKeys:
-    """did:key, did:jwk, and pins. The first pin of an identifier counts; a pin overrides what a DID says itself, too."""
+    """did:key, did:jwk, and pins. The first pin of an identifier counts, and overrides even what a did:key says."""
 
     def __init__(self, pins: Sequence[Pin] = ()) -> None:
         self._pins = {pin.identifier: pin for pin in reversed(pins)}
