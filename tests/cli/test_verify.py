@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from ledger.badges import read
+from ledger.badges.bake import bake
 from ledger.note import format_vkey
 from tests.cli.conftest import Badges, Cli
 from tests.fakes import FakeLedger
 from tests.receipt_builder import log_key
+from tests.samples import ob3_json, ob3_jwt, ob3_png, png, status_entry
 
 DAY_MS = 86_400_000
 
@@ -102,3 +108,177 @@ class TestVerify:
         ran = cli("verify", badge, "--receipt", "out/a.receipt.json", "--policy", "any.policy")
         assert ran.status == 2
         assert "two quorums need not intersect" in ran.err
+
+    def test_what_needs_no_signature_loads_nothing_that_checks_one(self, cli: Cli, badge: Path) -> None:
+        """Nor do server or database libraries come along: a verifier starts as quickly as before."""
+        code = (
+            "import sys\n"
+            "from ledger.cli.app import run\n"
+            "status = run(sys.argv[1:])\n"
+            "heavy = {'openvc', 'openbadgeslib', 'pyld', 'jwt', 'aiohttp', 'asyncpg'} & sys.modules.keys()\n"
+            "print(status, *sorted(heavy), file=sys.stderr)"
+        )
+        arguments = ["verify", str(badge), "--receipt", "out/a.receipt.json", "--policy", "trust.policy"]
+        program = [sys.executable, "-c", code, *arguments]
+        done = subprocess.run(program, cwd=cli.folder, capture_output=True, text=True, check=False)
+        assert done.stderr.split() == ["0"]
+
+
+class TestAuthentic:
+    """The signature in the badge, joined with the receipt."""
+
+    def test_the_badges_own_signature_is_checked(self, cli: Cli, key: Path, badges: Badges) -> None:
+        """Data Integrity, JWT, and a JWT in a PNG, each under the issuer's did:key, without the network."""
+        badges.signed("a.json", 1)
+        (badges.folder / "b.jwt").write_text(ob3_jwt(badges.issuer, 2).decode())
+        (badges.folder / "c.png").write_bytes(ob3_png(badges.issuer, 3))
+        cli.ok("issue", "badges", "--out", "badges", "--key", key)
+        for name, scheme in (("a.json", "eddsa-rdfc-2022"), ("b.jwt", "JWT EdDSA"), ("c.png", "JWT EdDSA")):
+            ran = cli.ok("verify", badges.folder / name, "--policy", "trust.policy", "--json")
+            verdict = ran.json["verdict"]
+            assert (verdict["own_signature"], verdict["signature_scheme"]) == ("verified", scheme)
+            assert verdict["signature_key"]
+            assert "qualifier" not in verdict
+        assert (
+            "badge    its own signature verifies (JWT EdDSA, "
+            in cli.ok("verify", badges.folder / "b.jwt", "--policy", "trust.policy").out
+        )
+
+    def test_a_forged_badge_is_not_proven_though_it_was_anchored(self, cli: Cli, key: Path, badges: Badges) -> None:
+        """Its commitment is in the log; its signature is of another document."""
+        text = ob3_json(badges.issuer, 1).decode()
+        forged = json.loads(text) | {"name": "Doctor of Everything"}
+        badges.folder.mkdir()
+        (badges.folder / "a.json").write_text(json.dumps(forged))
+        cli.ok("issue", "badges", "--out", "badges", "--key", key)
+        ran = cli("verify", badges.folder / "a.json", "--policy", "trust.policy")
+        assert ran.status == 1
+        assert ran.out.startswith("NOT PROVEN\n  the badge's own signature does not verify: ")
+        assert "Doctor" not in ran.out
+
+    def test_a_list_of_others_is_not_asked_offline_and_said(self, cli: Cli, key: Path, badges: Badges) -> None:
+        """Valid, and never plain valid."""
+        badges.folder.mkdir()
+        entry = status_entry("https://status.example/3", 77)
+        (badges.folder / "a.json").write_bytes(ob3_json(badges.issuer, 1, status=[entry]))
+        cli.ok("issue", "badges", "--out", "badges", "--key", key)
+        ran = cli.ok("verify", badges.folder / "a.json", "--policy", "trust.policy")
+        assert ran.out.startswith("VALID: status lists of others were not asked\n")
+        assert "list     revocation not asked, https://status.example/3, number 77" in ran.out
+        # The same list as this ledger's own: the entry would have to be the slot.
+        based = cli(
+            "verify", badges.folder / "a.json", "--policy", "trust.policy", "--status-base", "https://status.example/"
+        )
+        assert based.status == 1
+        assert "another place in the status lists" in based.out
+
+    def test_pins_and_contexts_that_cannot_be_used_are_told(self, cli: Cli, badge: Path) -> None:
+        """Exit status 2, and the sentence names what was typed."""
+        arguments = ("verify", badge, "--receipt", "out/a.receipt.json", "--policy", "trust.policy", "--pin")
+        (cli.folder / "garbage").write_bytes(b"\x00\x01")
+        for pin, said in (
+            ("did:web:school.example", "write ID=FILE"),
+            ("=garbage", "write ID=FILE"),
+            ("did:web:school.example=missing", "missing"),
+            ("did:web:school.example=garbage", "garbage: "),
+        ):
+            ran = cli(*arguments, pin)
+            assert (ran.status, ran.out) == (2, "")
+            assert said in ran.err
+
+
+class TestReceiptInTheImage:
+    """`badge-ledger bake` puts it there."""
+
+    def test_it_is_found_when_none_is_given(self, cli: Cli, key: Path, badges: Badges) -> None:
+        """One file to hand over; a receipt beside it, which may be newer, comes first."""
+        path = badges.hosted("a.json", 1)
+        cli.ok("issue", path, "--out", "out", "--key", key)
+        receipt = (cli.folder / "out" / "a.receipt.json").read_bytes()
+        image = cli.folder / "alone.png"
+        image.write_bytes(bake(png(), read(path.read_bytes()), receipt))
+        ran = cli.ok("verify", image, "--policy", "trust.policy", "--json")
+        assert ran.json["receipt"] == str(image)
+        assert ran.json["verdict"]["result"] == "valid"
+        beside = cli.folder / "alone.receipt.json"
+        beside.write_bytes(receipt)
+        assert cli.ok("verify", image, "--policy", "trust.policy", "--json").json["receipt"] == str(beside)
+
+    def test_one_that_is_garbage_is_told(self, cli: Cli, key: Path, badges: Badges) -> None:
+        """Exit status 2, with the file's name."""
+        path = badges.hosted("a.json", 1)
+        image = cli.folder / "alone.png"
+        image.write_bytes(bake(png(), read(path.read_bytes()), b"{}"))
+        ran = cli("verify", image, "--policy", "trust.policy")
+        assert (ran.status, ran.out) == (2, "")
+        assert "alone.png: the receipt in it: " in ran.err
+
+
+class TestSeveral:
+    """Files and folders at once."""
+
+    @pytest.fixture
+    def several(self, cli: Cli, key: Path, badges: Badges) -> Path:
+        """Three badges in folders, one of them revoked, and what is no badge."""
+        for number, name in enumerate(("a.json", "b.json", "deep/c.json"), start=1):
+            badges.hosted(name, number)
+        cli.ok("issue", "badges", "--out", "out", "--key", key)
+        cli.ok("revoke", badges.folder / "b.json", "--key", key)
+        cli.ok("refresh", "out")
+        return badges.folder
+
+    def test_a_table_sums_up(self, cli: Cli, several: Path) -> None:
+        """One row each; exit status 1, since one is not valid."""
+        ran = cli("verify", several, "--receipts", "out", "--policy", "trust.policy")
+        assert ran.status == 1
+        rows = {line.split()[0]: line for line in ran.out.splitlines()}
+        assert "VALID" in rows[str(several / "a.json")]
+        assert "REVOKED  revoked, as of" in rows[str(several / "b.json")]
+        assert "VALID" in rows[str(several / "deep" / "c.json")]
+        assert ran.out.endswith("2 valid, 1 revoked\n")
+        alone = cli("verify", several / "a.json", several / "deep", "--receipts", "out", "--policy", "trust.policy")
+        assert (alone.status, alone.out.splitlines()[-1]) == (1, "1 valid, 1 unusable")
+
+    def test_a_receipt_lies_where_the_folder_says(self, cli: Cli, several: Path) -> None:
+        """Below --receipts as the badge lies below what was given, or in --receipts itself."""
+        assert cli("verify", several / "deep", "--receipts", "out", "--policy", "trust.policy").status == 1
+        flat = cli.folder / "out" / "c.receipt.json"
+        flat.write_bytes((cli.folder / "out" / "deep" / "c.receipt.json").read_bytes())
+        assert cli("verify", several / "deep", "--receipts", "out", "--policy", "trust.policy").status == 0
+
+    def test_json_is_a_list(self, cli: Cli, several: Path) -> None:
+        """With the error of each that cannot be used; one file alone stays an object."""
+        (several / "x.json").write_text("{")
+        arguments = ("--receipts", "out", "--policy", "trust.policy", "--json")
+        ran = cli("verify", several, *arguments)
+        assert ran.status == 1
+        results = [item["verdict"]["result"] if "verdict" in item else item["error"]["type"] for item in ran.json]
+        assert results == ["valid", "revoked", "valid", "urn:badge-ledger:problem:malformed-badge"]
+        assert cli("verify", several / "a.json", *arguments).json["verdict"]["result"] == "valid"
+
+    def test_all_valid_is_exit_status_0(self, cli: Cli, several: Path) -> None:
+        """By any number of them."""
+        (several / "b.json").unlink()
+        assert cli("verify", several, "--receipts", "out", "--policy", "trust.policy").status == 0
+
+    def test_what_is_for_one_badge_is_refused_for_several(self, cli: Cli, several: Path) -> None:
+        """--receipt; and an empty folder is no answer."""
+        (cli.folder / "empty").mkdir()
+        for arguments in (
+            (several, "--receipt", "out/a.receipt.json"),
+            (several / "a.json", "--receipt", "out/a.receipt.json", "--receipts", "out"),
+            ("empty",),
+        ):
+            ran = cli("verify", *arguments, "--policy", "trust.policy")
+            assert (ran.status, ran.out) == (2, "")
+
+    def test_of_very_many_only_those_that_matter_have_a_row(
+        self, cli: Cli, several: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """And how many have none is said."""
+        monkeypatch.setattr("ledger.cli.verify._SHOWN", 2)
+        ran = cli("verify", several, "--receipts", "out", "--policy", "trust.policy")
+        assert str(several / "b.json") in ran.out
+        assert str(several / "a.json") in ran.out  # valid, with a qualifier
+        assert "1 more are not shown" in ran.err
+        assert ran.out.endswith("2 valid, 1 revoked\n")
