@@ -62,6 +62,7 @@ def _operation(route: Route, refs: dict[type, Any]) -> dict[str, Any]:
                 str(status): {"description": "a page that says so", "content": {"text/html": {}}}
                 for status in route.pages
             },
+            **({"304": {"description": "the copy is still good"}} if route.conditional else {}),
         },
     }
     if route.takes is not None:

@@ -140,7 +140,7 @@ async def get_preview(_: web.Request) -> web.Response:
 
 def public_url(context: Context) -> str:
     """The address that others reach this ledger by, without a slash at its end."""
-    return f"https://{context.node.options.origin}"
+    return context.public_url.rstrip("/")
 
 
 async def _find(context: Context, commitment: bytes, head: PublishedHead) -> dict[bytes, _Issued]:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from api import badges, health, issuers, log, pages, schemas, submissions
+from api import badges, health, issuers, log, pages, schemas, statuslists, submissions
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -33,6 +33,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[int, ...] = ()
     pages: tuple[int, ...] = ()
     operator: bool = False
+    #: HEAD and If-None-Match too, for caches that ask whether what they have is still good.
+    conditional: bool = False
 
 
 _INT = {"type": "integer", "minimum": 0}
@@ -158,6 +160,29 @@ ROUTES = (
         handler=issuers.get_slot,
         answers=schemas.SlotAnswer,
         problems=(400, 404, 503),
+    ),
+    Route(
+        method="GET",
+        path="/v1/lists/{list}",
+        handler=statuslists.get_list_proof,
+        answers=schemas.ListProofAnswer,
+        query={"size": (_INT, "a head, by its tree size; the newest published one if absent", False)},
+        problems=(400, 404, 503),
+    ),
+    Route(
+        method="GET",
+        path="/status/{list}/{purpose}",
+        handler=statuslists.get_status_list,
+        answers_as=statuslists.MEDIA,
+        query={
+            "timestamp": (
+                {"type": "string", "format": "date-time"},
+                "a past moment: the list as of the last head at or before it",
+                False,
+            )
+        },
+        problems=(400, 404, 406, 503),
+        conditional=True,
     ),
     Route(method="GET", path="/checkpoint", handler=log.get_checkpoint, answers_as=(TEXT,), problems=(503,)),
     Route(method="GET", path="/tile/{path}", handler=log.get_tile, answers_as=(BYTES,), problems=(404, 503)),

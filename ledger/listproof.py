@@ -18,7 +18,7 @@ list is: `issuer` is the ledger's word, which receipts and the entries of the lo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -79,7 +79,7 @@ class ProvenList(msgspec.Struct, frozen=True):
 
     def state(self, slot: int) -> status.State:
         """The state of a slot that was issued. Raises ValueError for one of another list."""
-        return status.slot_state(_chunk(self.proof, self._position(slot)), slot)
+        return status.slot_state(self._chunk(slot), slot)
 
     def status_proof(self, slot: int) -> tuple[bytes, tuple[bytes, ...]]:
         """The slot's chunk (64 bytes) and its proof under the status root, as a receipt carries them. ValueError."""
@@ -92,7 +92,10 @@ class ProvenList(msgspec.Struct, frozen=True):
         # What is left of the path comes first, top down; what is right of it behind, bottom up.
         cut = _hashes_to_the_left(self.proof.list, self.status_root.lists)
         outer = self.proof.status_proof
-        return _chunk(self.proof, position), (*outer[:cut], *above, *reversed(below), *outer[cut:])
+        return self._chunk(slot), (*outer[:cut], *above, *reversed(below), *outer[cut:])
+
+    def _chunk(self, slot: int) -> bytes:
+        return _chunk(self.proof.revocation, self.proof.suspension, self._position(slot))
 
     def _position(self, slot: int) -> int:
         if status.list_of(slot) != self.proof.list:
@@ -117,10 +120,9 @@ def verify_list_proof(proof: ListProof, *, policy: Policy, now_s: int, max_age_s
     status_root = _status_root(proof)
     _check_log(proof, checkpoint)
     evaluation, as_of_s, own_time = _check_head(proof, policy, checkpoint, note, status_root, now_s, max_age_s)
-    leaves = [leaf_hash(_chunk(proof, position)) for position in range(LIST_CHUNKS)]
-    levels = merkle.tree_levels(leaves)
     if proof.list >= status_root.lists:
         raise ProofInvalid(f"the status tree of {status_root.lists} lists has no list {proof.list}")
+    levels = _levels(proof.revocation, proof.suspension)
     root = merkle.root_from_multiproof({proof.list: levels[-1][0]}, status_root.lists, proof.status_proof)
     if root != status_root.root:
         raise ProofInvalid(f"the bits of list {proof.list} do not lead to the status root")
@@ -195,10 +197,14 @@ def _check_head(
     return evaluation, own_s, True
 
 
-def _chunk(proof: ListProof, position: int) -> bytes:
-    """Chunk `position` of the list's 512."""
+def _chunk(revocation: bytes, suspension: bytes, position: int) -> bytes:
+    """Chunk `position` of a list's 512."""
     at = slice(position * HALF_BYTES, (position + 1) * HALF_BYTES)
-    return proof.revocation[at] + proof.suspension[at]
+    return revocation[at] + suspension[at]
+
+
+def _levels(revocation: bytes, suspension: bytes) -> list[list[bytes]]:
+    return merkle.tree_levels([leaf_hash(_chunk(revocation, suspension, position)) for position in range(LIST_CHUNKS)])
 
 
 def _hashes_to_the_left(position: int, size: int) -> int:
@@ -306,6 +312,12 @@ def build_status_proof(number: int, lists: int, hashes: Mapping[merkle.Node, byt
         for level, index in list_nodes(number, lists)
     }
     return tuple(merkle.build(plan, lowered))
+
+
+def list_root(revocation: bytes, suspension: bytes, number: int, lists: int, status_proof: Sequence[bytes]) -> bytes:
+    """The status root (32 bytes) that the bits of a list lead to. Raises ProofInvalid."""
+    leaf = _levels(revocation, suspension)[-1][0]
+    return merkle.root_from_multiproof({number: leaf}, lists, status_proof)
 
 
 def list_bits(chunks: Mapping[int, bytes], number: int, purpose: Purpose) -> bytes:

@@ -40,8 +40,14 @@ PROOF_TYPE: Final = "urn:badge-ledger:status-list-proof"
 JWT_TYPE: Final = "vc+jwt"
 
 #: Scheme, host, perhaps a port, and a path (RFC 3986) that ends in a slash: nothing that RDF or JSON would escape.
-_BASE: Final = r"https?://[A-Za-z0-9.:\[\]-]+/(?:[A-Za-z0-9._~!$&'()*+,;=:@%-]+/)*"
-LIST_ID: Final = re.compile(rf"({_BASE})status/([0-9]{{1,10}})/(revocation|suspension)", re.ASCII)
+_BASE: Final = (
+    r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
+    r"(?::(?P<port>[1-9][0-9]{0,4}))?/(?:[A-Za-z0-9._~!$&'()*+,;=:@%-]+/)*"
+)
+LIST_BASE: Final = re.compile(_BASE, re.ASCII)
+LIST_ID: Final = re.compile(
+    rf"(?P<base>{_BASE})status/(?P<list>[0-9]{{1,10}})/(?P<purpose>revocation|suspension)", re.ASCII
+)
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _GZIP: Final = 31  # zlib's number for the largest window in a gzip wrapper

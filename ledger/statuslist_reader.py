@@ -1,7 +1,7 @@
 """Reading the status lists of a ledger: JSON-LD or JWT, the signature verified (docs/protocol.md, "W3C status lists").
 
-Only what `ledger.statuslist` makes is read, whoever signed it: the document must be exactly that of the values read from
-it. What says more or less is refused, because what the template does not hold would be under no signature.
+Only what `ledger.statuslist` makes is read, whoever signed it: the document must be exactly that of the values read
+from it. What says more or less is refused, because what the template does not hold would be under no signature.
 
 Pure. Nothing is proven of the bits: `ledger.listproof` does that. Whether the issuer is the ledger's key is for the
 caller to ask; bits that are proven need no trust in who signed the list.
@@ -90,9 +90,9 @@ def _parse_credential(document: dict[str, Any]) -> StatusList:
         if found is None:
             raise MalformedInput("the list's id is no address of a ledger's status list")
         list_ = StatusList(
-            base=found[1],
-            list=parse_decimal(found[2], what="the number of the list", max_value=MAX_LISTS - 1),
-            purpose="revocation" if found[3] == "revocation" else "suspension",
+            base=found["base"],
+            list=parse_decimal(found["list"], what="the number of the list", max_value=MAX_LISTS - 1),
+            purpose="revocation" if found["purpose"] == "revocation" else "suspension",
             size=parse_decimal(evidence["id"].rpartition("?size=")[2], what="the list's head", max_value=MAX_SIZE),
             issuer=document["issuer"],
             valid_from_ms=parse_time(document["validFrom"]),

@@ -29,7 +29,7 @@ LAYERS = (
     ("authenticity",),
     ("receipt", "verdict", "verify", "credential", "localreceipts", "statuslist", "listproof"),
     ("store", "tilereader"),
-    ("sequencer", "publisher", "guard", "publication", "lookup", "duplicates", "prover"),
+    ("sequencer", "publisher", "guard", "publication", "lookup", "duplicates", "prover", "listprover"),
     ("node", "issuers", "answers", "client", "auditor", "witness", "mirror", "check"),
     ("cli",),
     ("api",),
