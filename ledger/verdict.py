@@ -132,7 +132,7 @@ class Verdict(msgspec.Struct, frozen=True):
         lines += [f"  {reason}" for reason in self.reasons]
         if self.state is not None:
             lines += self._proven_lines(self.state)
-        details = [text for text in (self.signature_scheme, self.signature_key) if text is not None]
+        details = [text for text in (self.signature_scheme, _shown_key(self.signature_key)) if text is not None]
         lines.append(f"badge    {_BADGE_LINES[self.own_signature]}" + (f" ({', '.join(details)})" if details else ""))
         for answer in self.lists:
             said = f"{answer.state.replace('-', ' ')}, {answer.address}, number {answer.index}"
@@ -250,6 +250,12 @@ def _answers(lists: Lists) -> tuple[ListAnswer, ...]:
         )
         for entry, finding in lists.others
     )
+
+
+def _shown_key(name: str | None) -> str | None:
+    """The name of a key for people; that of a did:key says the same twice, did:key:X#X."""
+    whole, _, fragment = (name or "").partition("#")
+    return whole if fragment and whole == f"did:key:{fragment}" else name
 
 
 def _printable(text: str) -> str:

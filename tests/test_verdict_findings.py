@@ -171,6 +171,14 @@ def test_the_badges_own_signature_is_always_told(signature: OwnSignature, senten
             assert any("has this reason" in line for line in verdict.lines()[1:])
 
 
+def test_the_key_of_a_did_key_is_shown_once() -> None:
+    """Its name repeats it; others are shown whole."""
+    for key, shown in ((f"{DID}#{DID.removeprefix('did:key:')}", DID), ("did:web:a.example#1", "did:web:a.example#1")):
+        verdict = Case(badge(signed=True)).decide(authenticity=Authenticity("verified", "suite", key))
+        assert f"badge    its own signature verifies (suite, {shown})" in verdict.lines()
+        assert verdict.signature_key == key
+
+
 def test_what_the_caller_did_not_check_is_not_checked() -> None:
     """Without a finding: a badge with a proof was not checked, one without carries none."""
     assert Case(badge(signed=True)).decide().own_signature == "not-checked"
