@@ -175,6 +175,10 @@ class LedgerClient:
         """Status list `number` with its proof, under the published head, or as of the head of `size`. NotFound."""
         return parse_list_proof(await self._read(f"v1/lists/{number}" + (f"?size={size}" if size is not None else "")))
 
+    async def status_list(self, number: int, purpose: str, query: str = "") -> bytes:
+        """A W3C status list as the server has it. `query`: a `timestamp=` perhaps, escaped."""
+        return await self._read(f"status/{number}/{purpose}" + (f"?{query}" if query else ""))
+
     async def reserve_slots(
         self, issuer: bytes, *, key: int, not_after_ms: int, nonce: bytes, count: int, signature: bytes
     ) -> list[int]:
