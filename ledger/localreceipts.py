@@ -2,7 +2,7 @@
 
     one multiproof of the log       for all the submission's events and the entries that every receipt shows
     the events                      the issuer's own: their leaves, and the events tree over them
-    one multiproof of status        for all 512 chunks of a list
+    status                          the chunk and its proof for each slot: `ledger.listproof` has them for a whole list
 
 A multiproof of many neighbouring leaves holds what the proof of each of them needs; the rest is hashes over the leaves
 themselves. So n receipts cost one sweep over the tree instead of n walks through it, and one comparison of the root
@@ -21,13 +21,11 @@ from typing import Any, Final
 
 import msgspec
 
-from ledger.entry import LIST_CHUNKS
-from ledger.errors import MalformedInput, ProofInvalid
+from ledger.errors import ProofInvalid
 from ledger.merkle import (
     HASH_BYTES,
     Plan,
     leaf_hash,
-    leaf_hashes,
     node_hash,
     nodes_for_range,
     split,
@@ -35,7 +33,6 @@ from ledger.merkle import (
 )
 from ledger.receipt import Receipt
 from ledger.receipt_json import to_document
-from ledger.status import CHUNK_BYTES
 from ledger.text import format_base64
 
 #: The members of a JSON receipt in which the receipts of one submission differ.
@@ -144,36 +141,6 @@ def _check(first: int, count: int, fixed: Sequence[int], size: int) -> list[int]
     return wanted
 
 
-class ListStatus(msgspec.Struct, frozen=True):
-    """All chunks of one status list at one head, with the proof of each in multiproof order, joined."""
-
-    number: int
-    chunks: tuple[bytes, ...]
-    proofs: tuple[bytes, ...]
-
-    def of(self, slot: int) -> tuple[bytes, bytes]:
-        """(chunk of 64 bytes, its proof) for a slot of this list."""
-        k = (slot >> 8) & (LIST_CHUNKS - 1)
-        return self.chunks[k], self.proofs[k]
-
-
-def prove_list(number: int, lists: int, chunks: bytes, proof: Sequence[bytes], root: bytes) -> ListStatus:
-    """The chunks of list `number` (512 of 64 bytes, joined) under the status root over `lists` lists.
-
-    `proof`: the multiproof of the list's subtree, as of one leaf in the tree of `lists` leaves. Raises MalformedInput
-    for another number of bytes, ProofInvalid if they do not lead to the root.
-    """
-    if len(chunks) != LIST_CHUNKS * CHUNK_BYTES:
-        raise MalformedInput(f"a status list has {LIST_CHUNKS * CHUNK_BYTES} bytes of chunks, not {len(chunks)}")
-    if not 0 <= number < lists:
-        raise ProofInvalid(f"list {number} is none of {lists} lists")
-    each = tuple(chunks[at : at + CHUNK_BYTES] for at in range(0, len(chunks), CHUNK_BYTES))
-    found, proofs = range_proofs(number * LIST_CHUNKS, leaf_hashes(each), {}, lists * LIST_CHUNKS, proof)
-    if found != root:
-        raise ProofInvalid(f"the chunks of list {number} do not lead to the status root")
-    return ListStatus(number, each, tuple(proofs))
-
-
 class Template:
     """The JSON form of the receipts of one submission under one head: what they share is written once.
 
@@ -217,11 +184,6 @@ class Template:
         if salt is None:
             return msgspec.json.encode({**self._plain, **own})
         return msgspec.json.encode({**self._salted, **own, "salt": salt.hex()})
-
-
-def split_proof(joined: bytes) -> tuple[bytes, ...]:
-    """The hashes of a joined proof."""
-    return tuple(joined[at : at + HASH_BYTES] for at in range(0, len(joined), HASH_BYTES))
 
 
 def event_proofs(leaves: Sequence[bytes], events_root: bytes) -> list[bytes]:

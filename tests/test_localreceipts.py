@@ -8,26 +8,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.entry import LIST_CHUNKS, LIST_SLOTS
-from ledger.errors import MalformedInput, ProofInvalid
+from ledger.errors import ProofInvalid
 from ledger.localreceipts import (
     Template,
     event_proofs,
     fixed_leaves,
     plan_range,
-    prove_list,
     range_proofs,
-    split_proof,
 )
 from ledger.merkle import build, leaf_hash, plan_multiproof, root_from_multiproof, tree_hash
 from ledger.receipt import with_salt
 from ledger.receipt_json import format_json
-from ledger.status import StatusTree
 from tests import receipt_builder
 from tests.builders import LogBuilder
 from tests.receipt_builder import AllNodes
 
 LEAVES = [leaf_hash(number.to_bytes(2, "big")) for number in range(70)]
+
+
+def split_proof(joined: bytes) -> tuple[bytes, ...]:
+    return tuple(joined[at : at + 32] for at in range(0, len(joined), 32))
 
 
 def prove(first: int, count: int, fixed: Sequence[int], size: int) -> tuple[bytes, list[bytes]]:
@@ -97,33 +97,6 @@ class TestRangeProofs:
         """Outside the tree, empty, or over one of the leaves beside it."""
         with pytest.raises(ValueError, match="no leaves"):
             plan_range(first, count, fixed, size)
-
-
-class TestStatus:
-    @pytest.mark.parametrize("lists", [1, 2, 3, 5, 8])
-    def test_each_chunk_as_the_status_tree_proves_it(self, lists: int) -> None:
-        """For every list of trees of several sizes, with bits in some chunks."""
-        chunks = {number: bytes([number % 255 + 1]) * 32 + bytes(32) for number in range(0, lists * LIST_CHUNKS, 97)}
-        tree = StatusTree.from_chunks(lists, chunks)
-        roots = [tree.node((9, number)) for number in range(lists)]
-        for number in range(lists):
-            joined = b"".join(tree.chunk(k) for k in range(number * LIST_CHUNKS, (number + 1) * LIST_CHUNKS))
-            proof = build(plan_multiproof([number], lists), AllNodes(roots))
-            status = prove_list(number, lists, joined, proof, tree.root)
-            for slot in range(number * LIST_SLOTS, (number + 1) * LIST_SLOTS, 4999):
-                chunk, hashes = tree.proof(slot)
-                assert status.of(slot) == (chunk, b"".join(hashes))
-            wrong = bytes([joined[0] ^ 0x80]) + joined[1:]
-            with pytest.raises(ProofInvalid, match="do not lead to the status root"):
-                prove_list(number, lists, wrong, proof, tree.root)
-
-    def test_what_is_no_list(self) -> None:
-        """Another number of bytes, a list that is not there."""
-        root = StatusTree.from_chunks(1, {}).root
-        with pytest.raises(MalformedInput):
-            prove_list(0, 1, bytes(64), [], root)
-        with pytest.raises(ProofInvalid):
-            prove_list(1, 1, bytes(512 * 64), [], root)
 
 
 @pytest.mark.parametrize("full", [True, False])
