@@ -29,6 +29,7 @@ from aiohttp import web
 
 from api.badges import MEDIA_RECEIPT
 from api.context import CONTEXT, Context
+from api.statuslists import STATUS_LISTS
 from ledger.entry import BINDING_PUBLISHED, BINDING_SELF_CERTIFYING, BINDING_VOUCHED, Issue, IssuerKey, decode
 from ledger.errors import MalformedInput
 from ledger.note import parse_note
@@ -86,7 +87,7 @@ class _Issued(msgspec.Struct):
 
 async def get_badge_page(request: web.Request) -> web.Response:
     """The public page of a badge: what the published head proves of its commitment."""
-    context = request.app[CONTEXT]
+    context, base = request.app[CONTEXT], request.app[STATUS_LISTS].base
     head = await context.node.published()
     try:
         commitment = parse_hex(request.match_info["commitment"], what="commitment", length=32)
@@ -100,7 +101,7 @@ async def get_badge_page(request: web.Request) -> web.Response:
         for entries in list(issued.values())[:MAX_ISSUERS]
     ]
     return web.Response(
-        text=_page(context, commitment.hex(), head, shown, len(issued)),
+        text=_page(base, context.node.options.origin, commitment.hex(), head, shown, len(issued)),
         content_type=HTML,
         charset="utf-8",
         headers={**_HEADERS, "Cache-Control": f"public, max-age={MAX_AGE_S}"},
@@ -138,11 +139,6 @@ async def get_preview(_: web.Request) -> web.Response:
     return web.Response(body=_PREVIEW, content_type="image/png", headers={"Cache-Control": "public, max-age=86400"})
 
 
-def public_url(context: Context) -> str:
-    """The address that others reach this ledger by, without a slash at its end."""
-    return context.public_url.rstrip("/")
-
-
 async def _find(context: Context, commitment: bytes, head: PublishedHead) -> dict[bytes, _Issued]:
     """By issuer, the one that issued it first first."""
     found: dict[bytes, _Issued] = {}
@@ -160,8 +156,14 @@ async def _find(context: Context, commitment: bytes, head: PublishedHead) -> dic
 
 
 def _page(
-    context: Context, commitment: str, head: PublishedHead, shown: Sequence[tuple[_Issued, Receipt]], issuers: int
+    base: str,
+    origin: str,
+    commitment: str,
+    head: PublishedHead,
+    shown: Sequence[tuple[_Issued, Receipt]],
+    issuers: int,
 ) -> str:
+    """`base`: the address by which others reach this ledger, ending in a slash."""
     issuances = "".join(
         _issuance(number, commitment, head, entries, receipt) for number, (entries, receipt) in enumerate(shown, 1)
     )
@@ -172,22 +174,21 @@ def _page(
         ) + issuances
     first = shown[0][1]
     day = _date(_issued_ms(first))
-    base = public_url(context)
     return _fill(
         _PAGE,
         raw={"issuances": issuances, "css": _CSS},
         title=f"A badge, issued on {day}",
-        description=f"Proven by the badge ledger {context.node.options.origin}: when it was issued, by whom, "
+        description=f"Proven by the badge ledger {origin}: when it was issued, by whom, "
         "and whether it was revoked since.",
-        site=context.node.options.origin,
-        url=f"{base}/b/{commitment}",
-        image=f"{base}/b/preview.png",
+        site=origin,
+        url=f"{base}b/{commitment}",
+        image=f"{base}b/preview.png",
         base=base,
         commitment=commitment,
         size=f"{head.size:,}",
         root=format_base64(head.root),
         head_time=_moment(head.time_s * 1000),
-        audit=_audit(head, context.node.options.origin),
+        audit=_audit(head, origin),
         file=_file_name(commitment, as_json=True),
     )
 
