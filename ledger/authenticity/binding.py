@@ -149,7 +149,11 @@ def _spelled(keys: KeySource, name: str | None, carried: PublicKey | None) -> Pu
     base, _, fragment = (name or "").partition("#")
     try:
         if is_self_describing(base):
-            spelled = keys.holder(base).methods[0].key
+            holder = keys.holder(base)
+            method = holder.method(name or "") if fragment else holder.methods[0]
+            if method is None:
+                raise Invalid("the badge names a key that the identifier in its name does not have")
+            spelled = method.key
         elif base.startswith("https://") and fragment.startswith("z"):
             spelled = parse_multikey(fragment)
     except (NotChecked, MalformedInput):

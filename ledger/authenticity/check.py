@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ledger.authenticity.binding import Candidate
 from ledger.authenticity.contexts import Contexts
-from ledger.authenticity.dataintegrity import check_proof, proofs_of, suite_name
+from ledger.authenticity.dataintegrity import Unsecured, check_proof, proofs_of, suite_name
 from ledger.authenticity.jwt import check_assertion, check_token
 from ledger.authenticity.keys import KeySource
 from ledger.authenticity.model import Authenticity, Invalid, NotChecked, OwnSignature, shown
@@ -44,10 +44,11 @@ def check_document(
     except NotChecked as reason:
         return Authenticity("not-checked", reason=str(reason))
     findings = []
+    unsecured = Unsecured(document, contexts)
     for proof in proofs:
         scheme = suite_name(proof)
         try:
-            key = check_proof(document, proof, issuer, keys=keys, contexts=contexts, now_s=now_s)
+            key = check_proof(unsecured, proof, issuer, keys=keys, now_s=now_s)
         except Invalid as reason:
             findings.append(Authenticity("invalid", scheme, reason=str(reason)))
         except NotChecked as reason:

@@ -31,7 +31,7 @@ from ledger.authenticity.contexts import Contexts
 from ledger.authenticity.keys import KeySource
 from ledger.authenticity.model import Invalid, NotChecked, shown
 from ledger.authenticity.publickey import KeyKind
-from ledger.authenticity.rdf import require_covered, to_rdf
+from ledger.authenticity.rdf import Rdf, require_covered, to_rdf
 from ledger.badges import canonical_json
 from ledger.badges.dates import parse_date_ms
 from ledger.base58 import parse_base58
@@ -39,6 +39,8 @@ from ledger.errors import MalformedBadge, MalformedInput
 
 #: The most proofs of one document.
 MAX_PROOFS: Final = 16
+#: Values in the options of one proof, those of its @context not counted.
+MAX_OPTIONS: Final = 64
 #: How far an issuer's clock may be ahead.
 LEEWAY_S: Final = 300
 
@@ -92,13 +94,28 @@ def suite_name(proof: Document) -> str:
     return name if isinstance(name, str) and _SUITE_NAME.fullmatch(name) else "unknown"
 
 
-def check_proof(
-    document: Document, proof: Document, issuer: str | None, *, keys: KeySource, contexts: Contexts, now_s: int
-) -> Candidate:
-    """The key under which a proof of the document holds. Raises NotChecked or Invalid.
+class Unsecured:
+    """A document without its proofs, in the canonical forms that its proofs sign; each is made once."""
 
-    `document` may still have its proofs; only `proof` is judged.
-    """
+    def __init__(self, document: Document, contexts: Contexts) -> None:
+        self.document = {name: value for name, value in document.items() if name != "proof"}
+        self.contexts = contexts
+        self._rdf: Rdf | NotChecked | Invalid | None = None
+
+    def rdf(self) -> Rdf:
+        """Its RDF. Raises NotChecked or Invalid, the second time without another attempt."""
+        if self._rdf is None:
+            try:
+                self._rdf = to_rdf(self.document, self.contexts)
+            except (NotChecked, Invalid) as reason:
+                self._rdf = reason
+        if not isinstance(self._rdf, Rdf):
+            raise type(self._rdf)(str(self._rdf))
+        return self._rdf
+
+
+def check_proof(unsecured: Unsecured, proof: Document, issuer: str | None, *, keys: KeySource, now_s: int) -> Candidate:
+    """The key under which a proof of a document by `issuer` holds. Raises NotChecked or Invalid."""
     name = suite_name(proof)
     suite = _suite(name)
     if "previousProof" in proof:
@@ -113,21 +130,16 @@ def check_proof(
     fitting = [candidate for candidate in possible if candidate.key.kind in suite.kinds]
     if not fitting:
         raise Invalid(f"the key is not one that {name} signs with")
-    unsecured = {part: value for part, value in document.items() if part != "proof"}
-    if suite.is_rdf:
-        (options,) = _options(document, proof, is_rdf=True)
-        both = to_rdf(options, contexts), to_rdf(unsecured, contexts)
-        holding = _first_that_holds(fitting, [part.canonical for part in both], signature)
-        for part in both:
+    for options in _options(unsecured.document, proof, is_rdf=suite.is_rdf):
+        rdf = [to_rdf(options, unsecured.contexts, MAX_OPTIONS), unsecured.rdf()] if suite.is_rdf else []
+        parts = [part.canonical for part in rdf] or [canonical_json(options), canonical_json(unsecured.document)]
+        holding = _first_that_holds(fitting, parts, signature)
+        if holding is None:
+            continue
+        for part in rdf:
             require_covered(part)
         return holding
-    ways = [[canonical_json(options), canonical_json(unsecured)] for options in _options(document, proof, is_rdf=False)]
-    for parts in ways[:-1]:
-        try:
-            return _first_that_holds(fitting, parts, signature)
-        except Invalid:
-            continue
-    return _first_that_holds(fitting, ways[-1], signature)
+    raise Invalid("the signature does not verify")
 
 
 def _suite(name: str) -> Suite:
@@ -175,7 +187,7 @@ def _options(document: Document, proof: Document, *, is_rdf: bool) -> tuple[Docu
     return (full,) if is_rdf or "@context" in options else (options, full)
 
 
-def _first_that_holds(fitting: list[Candidate], parts: list[bytes], signature: bytes) -> Candidate:
+def _first_that_holds(fitting: list[Candidate], parts: list[bytes], signature: bytes) -> Candidate | None:
     for candidate in fitting:
         algorithm, digest = _ALGORITHMS[candidate.key.kind]
         try:
@@ -183,4 +195,4 @@ def _first_that_holds(fitting: list[Candidate], parts: list[bytes], signature: b
         except Invalid:
             continue
         return candidate
-    raise Invalid("the signature does not verify")
+    return None

@@ -30,13 +30,13 @@ from ledger.authenticity.contexts import Contexts
 from ledger.authenticity.model import Invalid, NotChecked
 
 #: JSON values in a document: members and elements, those of contexts not counted.
-MAX_VALUES: Final = 20_000
+MAX_VALUES: Final = 10_000
 #: Addresses of contexts, in the document and in the credentials inside it.
 MAX_CONTEXTS: Final = 256
 #: Levels of nesting. The processor recurses, several frames a level.
 MAX_LEVELS: Final = 40
 #: Comparisons of values of one property of one node with one another.
-MAX_COMPARISONS: Final = 2_000_000
+MAX_COMPARISONS: Final = 1_000_000
 #: Permutations of blank nodes that look alike, each counted with the nodes that it walks through.
 MAX_PERMUTATIONS: Final = 50_000
 
@@ -61,12 +61,12 @@ class Rdf:
     canonical: bytes
 
 
-def to_rdf(document: Document, contexts: Contexts) -> Rdf:
-    """The RDF of a document, which is not changed.
+def to_rdf(document: Document, contexts: Contexts, most: int = MAX_VALUES) -> Rdf:
+    """The RDF of a document of at most `most` values. The document is not changed.
 
     Raises NotChecked for one that is too much or needs a context that is missing, Invalid for one that is no JSON-LD.
     """
-    _require_bounded(document, contexts)
+    _require_bounded(document, contexts, most)
     from openvc.proof.contexts import pyld_options
     from pyld import jsonld
 
@@ -104,7 +104,7 @@ def require_covered(rdf: Rdf) -> None:
     _require_in_place(rdf.expanded[0])
 
 
-def _require_bounded(document: Document, contexts: Contexts) -> None:
+def _require_bounded(document: Document, contexts: Contexts, most: int) -> None:
     values = addresses = 0
     work: list[tuple[Any, int]] = [(document, 1)]
     while work:
@@ -112,8 +112,8 @@ def _require_bounded(document: Document, contexts: Contexts) -> None:
         if not isinstance(item, dict | list):
             continue
         values += len(item)
-        if values > MAX_VALUES:
-            raise NotChecked(f"the badge has more than {MAX_VALUES} values")
+        if values > most:
+            raise NotChecked(f"the badge or its proof has more than {most} values")
         if level > MAX_LEVELS:
             raise NotChecked(f"the badge is nested more deeply than {MAX_LEVELS} levels")
         if isinstance(item, dict):
@@ -183,27 +183,6 @@ def _require_in_place(node: Document) -> None:
         described = item.keys() - {"@id"}
         if id(item) not in in_place and described and own.intersection(_texts(item.get("@id"))):
             raise NotChecked("the badge describes itself or its status entry in two places")
-
-
-def require_bounded(document: Document, contexts: Contexts) -> None:
-    """Raises NotChecked for a document that is too large or too deep, or needs a context that is not at hand."""
-    values = 0
-    work: list[tuple[Any, int]] = [(document, 1)]
-    while work:
-        item, level = work.pop()
-        if not isinstance(item, dict | list):
-            continue
-        values += len(item)
-        if values > MAX_VALUES:
-            raise NotChecked(f"the badge has more than {MAX_VALUES} values")
-        if level > MAX_LEVELS:
-            raise NotChecked(f"the badge is nested more deeply than {MAX_LEVELS} levels")
-        if isinstance(item, dict):
-            if "@context" in item:
-                contexts.require(item["@context"])
-            work += [(value, level + 1) for name, value in item.items() if name != "@context"]
-        else:
-            work += [(value, level + 1) for value in item]
 
 
 def _comparisons(expanded: Any) -> int:
