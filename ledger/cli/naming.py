@@ -17,7 +17,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 from typing import Final, Protocol
 
 from ledger.cli.files import RECEIPT_SUFFIX
@@ -83,7 +82,8 @@ def name_receipts(items: Sequence[Named]) -> None:
 
 
 def _stem(name: str) -> str:
-    return PurePosixPath(name).stem if "." in name else name
+    stem, dot, _ = name.rpartition(".")
+    return stem if dot and stem else name
 
 
 def _key(item: Named, name: str) -> tuple[str, str]:

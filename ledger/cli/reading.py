@@ -15,7 +15,7 @@ import msgspec
 
 from ledger import badges
 from ledger.cli.archive import Archive
-from ledger.cli.files import MAX_BADGE_FILE_BYTES, read_bounded
+from ledger.cli.files import MAX_BADGE_FILE_BYTES, read_file
 from ledger.cli.sources import Source
 from ledger.entry import LIST_SLOTS
 from ledger.errors import InputError, LedgerError
@@ -117,7 +117,7 @@ def _prepare(source: Source, rules: Rules, archives: dict[str, Archive]) -> list
         badge = badges.read(_bytes(source, archives))
         inside = getattr(badges, "nested", lambda _: ())(badge)
     except LedgerError as error:
-        return [Found(error=error.detail.removeprefix(f"{source.path}: "))]
+        return [Found(error=error.detail)]
     found = [_commit(badge, rules)]
     own = [each for each in inside if each.issuer in (None, rules.identifier)]
     found[0].foreign_inside = len(inside) - len(own)
@@ -136,7 +136,7 @@ def _bytes(source: Source, archives: dict[str, Archive]) -> bytes:
     if source.data is not None:
         return source.data
     if source.member is None:
-        return read_bounded(Path(source.path), MAX_BADGE_FILE_BYTES)
+        return read_file(source.path, MAX_BADGE_FILE_BYTES)
     if source.path not in archives:
         archives[source.path] = Archive(Path(source.path))
     return archives[source.path].read(source.member, MAX_BADGE_FILE_BYTES)

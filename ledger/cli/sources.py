@@ -16,6 +16,7 @@ concerns the whole input (no header, not UTF-8, too many rows) raises.
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import BinaryIO, Final
 import msgspec
 
 from ledger.cli.archive import Archive
-from ledger.cli.files import BADGE_SUFFIXES, RECEIPT_SUFFIX, expand, is_receipt
+from ledger.cli.files import BADGE_SUFFIXES, RECEIPT_SUFFIX, is_receipt, walk
 from ledger.cli.naming import safe_path, short_name
 from ledger.errors import InputError
 
@@ -79,9 +80,11 @@ class Listing:
 
 
 def _folder(given: Path, out: Path | None) -> Iterator[Source]:
-    for path, folder in expand((given,), out):
-        inside = "" if folder == Path() else folder.as_posix()
-        yield Source(str(path), inside, short_name(path.name), str(path))
+    top = str(given)
+    skipped = os.path.realpath(out) if out is not None else None
+    for inside, name in walk(top, skipped):
+        path = f"{top}/{inside}/{name}" if inside else f"{top}/{name}"
+        yield Source(path, inside, short_name(name), path)
 
 
 def _archive(given: Path) -> Iterator[Source]:
