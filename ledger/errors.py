@@ -3,7 +3,7 @@
     LedgerError
       InputError              400, exit 2   what was handed in cannot be read
         MalformedInput, MalformedEntry (UnknownEntry), MalformedNote, MalformedPolicy, MalformedReceipt,
-        MalformedBadge, MalformedBody, TooLarge (413), UnsupportedMedia (415), NotAcceptable (406),
+        MalformedBadge (BadgeElsewhere), MalformedBody, TooLarge (413), UnsupportedMedia (415), NotAcceptable (406),
         KeyFileError
       VerificationError       422, exit 1   it can be read and does not hold
         ProofInvalid, SignatureInvalid, QuorumNotMet, Stale, NotIssued
@@ -75,6 +75,16 @@ class MalformedReceipt(InputError):
 
 class MalformedBadge(InputError):
     slug, title = "malformed-badge", "A badge cannot be read"
+
+
+class BadgeElsewhere(MalformedBadge):
+    """Only the address of a badge was handed in: `url`, which can hold personal data, so the sentence leaves it out."""
+
+    slug, title = "badge-elsewhere", "Only the address of a badge was handed in"
+
+    def __init__(self, detail: str, *, url: str) -> None:
+        super().__init__(detail)
+        self.url = url
 
 
 class MalformedBody(InputError):
