@@ -25,7 +25,7 @@ import msgspec
 
 from ledger import verdict_findings as findings
 from ledger.authenticity.model import Authenticity, ListFinding, OwnSignature
-from ledger.badges import Badge, commitment
+from ledger.badges import Badge, commitment, strip_personal
 from ledger.entry import (
     BINDING_PUBLISHED,
     BINDING_SELF_CERTIFYING,
@@ -243,7 +243,7 @@ def _closed(verdict: Verdict, found: list[Finding], notes: list[str], error: Led
 def _answers(lists: Lists) -> tuple[ListAnswer, ...]:
     return tuple(
         ListAnswer(
-            entry.status_list_credential,
+            strip_personal(entry.status_list_credential),
             str(entry.status_list_index),
             entry.status_purpose,
             "not-asked" if finding is None else finding.state,

@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
 
 from ledger.authenticity.model import Authenticity, ListFinding
-from ledger.badges import Badge, StatusEntry, canonical_json, strict_json
+from ledger.badges import Badge, StatusEntry, canonical_json, nested, strict_json, strip_personal
 from ledger.entry import BINDING_VOUCHED, issuer_id
 from ledger.errors import MalformedBadge, MalformedEntry
 from ledger.status import index_in_list, list_of
@@ -141,6 +141,8 @@ def of_badge(
         found.append(Finding(CONTRADICTION, f"the badge's own signature does not verify: {authenticity.reason}"))
     if badge.valid_from is not None and badge.valid_from > now_s * 1000:
         found.append(Finding(CONTRADICTION, f"not valid before {format_ms(badge.valid_from)}, by the badge's own date"))
+    if badge.revoked:
+        found.append(Finding(REVOKED, "revoked, by the badge document's own word"))
     if hosted == "revoked":
         found.append(Finding(REVOKED, "revoked, by what the badge's own address answers"))
     if badge.valid_until is not None and badge.valid_until < now_s * 1000:
@@ -148,7 +150,7 @@ def of_badge(
     for entry, finding in lists.others:
         if finding is None or finding.state == "clear":
             continue
-        where = f"the status list {entry.status_list_credential}"
+        where = f"the status list {strip_personal(entry.status_list_credential)}"
         if finding.state == "unknown":
             found.append(Finding(UNKNOWN, f"{entry.status_purpose} is not known: {where}: {finding.reason}"))
         elif entry.status_purpose == "revocation":
@@ -216,7 +218,7 @@ def qualifier(badge: Badge, proven: Proven, authenticity: Authenticity, lists: L
     missing = [_word(badge, proven, authenticity)]
     if any(finding is None for _, finding in lists.others):
         missing.append(LISTS_NOT_ASKED)
-    if _set_otherwise(lists):
+    if badge.other_status or _set_otherwise(lists):
         missing.append(OTHER_STATUS)
     return "; ".join(part for part in missing if part is not None) or None
 
@@ -247,10 +249,14 @@ def notes_on_badge(badge: Badge, authenticity: Authenticity, lists: Lists, hoste
             "asked: whether it is revoked there is not known"
         )
     notes += [
+        f"the badge has a status of the kind {kind}, which is not understood: what it says is not known"
+        for kind in badge.other_status
+    ]
+    notes += [
         f"a status list says {entry.status_purpose} of the badge, which is neither revocation nor suspension"
         for entry in _set_otherwise(lists)
     ]
-    return notes
+    return notes + _on_nested(badge)
 
 
 def notes_on_proof(badge: Badge, proven: Proven, max_age_s: int | None) -> list[str]:
@@ -274,6 +280,21 @@ def notes_on_proof(badge: Badge, proven: Proven, max_age_s: int | None) -> list[
         notes.append("no limit was set on the age of the proof")
     notes += [f"a cosignature did not count: {reason}" for reason in proven.evaluation.dropped]
     return notes
+
+
+def _on_nested(badge: Badge) -> list[str]:
+    if not badge.kind.startswith("clr2"):
+        return []
+    try:
+        inside = len(nested(badge))
+    except MalformedBadge as error:
+        return [f"the badges inside the transcript cannot be read: {error.detail}"]
+    if not inside:
+        return []
+    return [
+        f"this is a transcript with {_count(inside, 'badge', 'badges')} inside: each has a commitment and a status of "
+        "its own, and this verdict is on none of them"
+    ]
 
 
 def _set_otherwise(lists: Lists) -> list[StatusEntry]:

@@ -27,7 +27,7 @@ LAYERS = (
     ("status", "block", "entry", "message", "checkpoint", "cosignature", "policy", "tlogproof", "slots", "keyfile"),
     ("badges", "replay", "assemble", "units"),
     ("authenticity",),
-    ("receipt", "verdict", "verify", "credential", "localreceipts", "statuslist", "listproof"),
+    ("receipt", "inspection", "verdict", "verify", "credential", "localreceipts", "statuslist", "listproof"),
     ("store", "tilereader"),
     ("sequencer", "publisher", "guard", "publication", "lookup", "duplicates", "prover", "listprover"),
     ("node", "issuers", "answers", "client", "auditor", "witness", "mirror", "check"),
@@ -89,9 +89,14 @@ SQL = re.compile(
 )
 #: What a verifier needs, which must work where neither a server nor a database client is installed.
 VERIFIER = (
+    "ledger.authenticity.check",
+    "ledger.authenticity.lists",
     "ledger.badges",
     "ledger.cli",
+    "ledger.cli.inspect",
     "ledger.cli.verify",
+    "ledger.cli.verifying",
+    "ledger.inspection",
     "ledger.merkle",
     "ledger.policy",
     "ledger.receipt",

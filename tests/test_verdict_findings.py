@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 
 from ledger.authenticity import Authenticity, ListFinding, OwnSignature
-from ledger.badges import StatusEntry
+from ledger.badges import Badge, StatusEntry
 from ledger.entry import BINDING_PUBLISHED, BINDING_VOUCHED, did_key
 from ledger.receipt import with_signatures
 from ledger.verdict import Verdict
@@ -292,6 +292,25 @@ def test_a_slot_that_the_badge_names_is_told() -> None:
 # Complaints about other verifiers (../shared/platforms.md) -----------------------------------------------------------
 
 
+def revoked_document() -> Badge:
+    """What Badgr's address answers after a revocation."""
+    return badge(issuer=None, revoked=True, revocationReason="Issued in error")
+
+
+def test_a_revoked_hosted_badge_is_not_shown_as_valid() -> None:
+    """openbadges-validator-core 236, 212: the document says so itself; anchored or not, that is its result."""
+    anchored = Case(revoked_document()).decide()
+    assert (anchored.result, anchored.state) == ("revoked", "active")
+    assert anchored.reasons == ("revoked, by the badge document's own word",)
+    before = Case(badge(issuer=None))
+    verdict = before.decide(badge=revoked_document())
+    assert (verdict.result, verdict.error) == ("revoked", "not-issued")
+    assert verdict.reasons[0] == "revoked, by the badge document's own word"
+    assert "another badge" in verdict.reasons[1]
+    # Nothing of the receipt is told as if it were proven of this document.
+    assert verdict.state is None
+
+
 def test_a_badge_that_its_host_revoked_is_not_shown_as_valid() -> None:
     """The same complaint, where the badge at hand is the old document and only its address knows."""
     held = Case(badge(issuer=None))
@@ -326,6 +345,12 @@ def test_what_an_address_answers(status: int, body: str, state: str) -> None:
         "revoked": json.dumps(hosted.document | {"revoked": True}),
     }
     assert judge_hosted(hosted, status, bodies.get(body, body).encode()) == state
+
+
+def test_a_forged_document_is_not_even_revoked() -> None:
+    """Its own signature is wrong: what it says of itself counts for nothing."""
+    forged = badge(signed=True, revoked=True)
+    assert Case(forged).decide(authenticity=found("invalid")).result == "not_proven"
 
 
 @pytest.mark.parametrize("binding", BINDINGS)
@@ -424,6 +449,14 @@ def test_findings_are_told_in_their_order() -> None:
     assert Case(badge(**members)).decide(lists=answers).result == "not_proven"
 
 
+def test_a_status_of_an_unknown_kind_is_said() -> None:
+    """It may say revoked in words that nobody here reads: never plain valid."""
+    status = {"type": "1EdTechRevocationList", "id": "https://school.example/revoked"}
+    verdict = Case(badge(credentialStatus=status)).decide()
+    assert (verdict.result, verdict.qualifier) == ("valid", OTHER_STATUS)
+    assert any("1EdTechRevocationList" in note for note in verdict.notes)
+
+
 @pytest.mark.parametrize(("state", "qualifier"), [("clear", None), ("set", OTHER_STATUS)])
 def test_a_purpose_that_is_no_revocation(state: str, qualifier: str | None) -> None:
     """Such as `message`: a bit that is set is said, and what it means is not guessed."""
@@ -431,6 +464,13 @@ def test_a_purpose_that_is_no_revocation(state: str, qualifier: str | None) -> N
     verdict = held.decide(lists=(said("message", state),))
     assert (verdict.result, verdict.qualifier) == ("valid", qualifier)
     assert held.decide(lists=(said("message", "unknown"),)).result == "not_proven"
+
+
+def test_qualifiers_are_joined() -> None:
+    """By whose word, what was not asked, what is not understood."""
+    status = [entry(), {"type": "1EdTechRevocationList", "id": "https://school.example/revoked"}]
+    verdict = Case(badge(credentialStatus=status), binding=BINDING_VOUCHED).decide()
+    assert verdict.qualifier == f"{ANCHORED_VOUCHED}; {LISTS_NOT_ASKED}; {OTHER_STATUS}"
 
 
 # What is shown -------------------------------------------------------------------------------------------------------
@@ -444,6 +484,16 @@ def test_what_cannot_be_printed_is_shown_as_an_escape() -> None:
     for verdict in (held.decide(), held.decide(lists=(answer,))):
         assert all(line.isprintable() for line in verdict.lines())
         assert any("\\u202e\\x1b" in line for line in verdict.lines())
+
+
+def test_personal_data_in_an_address_is_not_shown() -> None:
+    """Badgr writes the recipient's address into its URLs."""
+    address = "https://api.badgr.example/status/3?identity__email=ada%40example.org"
+    held = Case(badge(credentialStatus=entry(address=address)))
+    answer = ListFinding(StatusEntry(address, 77, "revocation"), "unknown", "it cannot be reached")
+    for verdict in (held.decide(), held.decide(lists=(answer,))):
+        assert "ada" not in json.dumps(verdict.to_json())
+        assert "ada" not in "".join(verdict.lines())
 
 
 def test_an_issuer_that_is_not_the_entrys_is_not_proven_however_authentic_the_badge() -> None:

@@ -26,7 +26,14 @@ ListState = Literal["clear", "set", "unknown"]
 
 
 class NotChecked(Exception):
-    """The signature could not be checked; the message is the reason, one sentence without personal data."""
+    """The signature could not be checked; the message is the reason, one sentence without personal data.
+
+    status: the HTTP status that was answered, where one was and is why.
+    """
+
+    def __init__(self, reason: str, *, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 class Invalid(Exception):

@@ -77,6 +77,9 @@ def guarded_fetch(address: str) -> bytes:
     result = outcome[0]
     if isinstance(result, bytes):
         return result
+    status = _STATUS.search(str(result))
+    if status is not None:
+        raise NotChecked(f"{shown(address)} answers status {status[1]}", status=int(status[1]))
     raise NotChecked(f"{shown(address)} {_why(result)}")
 
 
@@ -206,9 +209,6 @@ def _why(error: BaseException) -> str:
     from openvc.fetch import UnsafeUrlError
 
     text = str(error)
-    status = _STATUS.search(text)
-    if status is not None:
-        return f"answers status {status[1]}"
     if isinstance(error, UnsafeUrlError):
         if "redirect" in text:
             return "answers a redirect, which is not followed"

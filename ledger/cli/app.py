@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "bake": "ledger.cli.bake:bake",
     "share": "ledger.cli.share:share",
     "verify": "ledger.cli.verify:verify",
+    "inspect": "ledger.cli.inspect:inspect",
     "verify-list": "ledger.cli.verify_list:verify_list",
     "policy": "ledger.cli.policy:policy",
     "log": "ledger.cli.log:log",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ledger.cli.app import command, option
-from ledger.cli.authentic import authentic_options
+from ledger.cli.authentic import Authenticator, authentic_options
 from ledger.cli.options import Duration, load_policy, log_key_option, policy_option
 from ledger.cli.output import Output
 from ledger.errors import InputError, LedgerError
@@ -30,6 +30,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @log_key_option
 @option("--max-age", type=Duration(), metavar="DURATION", help="Oldest proof that is accepted, such as 24h.")
 @option("--status-base", metavar="HOST/PATH/", help="Where the ledger's status lists stand.  [default: ORIGIN/status/]")
+@option("--document", type=_FILE, help="The badge, for an image that holds only its address.")
 @authentic_options
 def verify(output: Output, badges: tuple[Path, ...], receipt_path: Path | None, **options: Any) -> int:
     """Check badges against their receipts, without any network: is each authentic, was it issued, by whom, and is it
@@ -41,13 +42,13 @@ def verify(output: Output, badges: tuple[Path, ...], receipt_path: Path | None, 
     \b
     Example:
       badge-ledger verify alice.json --receipt alice.receipt.json --policy trust.policy --max-age 24h
-      badge-ledger verify badges/ --receipts receipts/ --policy trust.policy
+      badge-ledger verify badges/ --receipts receipts/ --policy trust.policy --online
     """
     verifier = _verifier(output, receipt_path, options)
     if len(badges) == 1 and not badges[0].is_dir():
         return _one(output, verifier, badges[0])
-    if receipt_path is not None:
-        raise InputError("--receipt is for one badge; --receipts names a folder with the receipts of several")
+    if receipt_path is not None or options["document"] is not None:
+        raise InputError("--receipt and --document are for one badge; --receipts names a folder with those of several")
     return _several(output, verifier, badges)
 
 
@@ -57,12 +58,13 @@ def _verifier(output: Output, receipt: Path | None, options: dict[str, Any]) -> 
         raise InputError("whom do you trust? give --policy FILE or --log-key VKEY (`badge-ledger policy init URL`)")
     if receipt is not None and options["receipts"] is not None:
         raise InputError("--receipt and --receipts are two answers to one question: give one of them")
-    from ledger.cli.authentic import Authenticator
     from ledger.cli.verifying import Verifier
 
     base: str | None = options["status_base"]
     return Verifier(
-        authenticator=Authenticator(output, contexts=options["contexts"], pin=options["pin"]),
+        authenticator=Authenticator(
+            output, online=options["online"], contexts=options["contexts"], pin=options["pin"], cache=options["cache"]
+        ),
         policy=trusted,
         now_s=output.clock.now_ms() // 1000,
         max_age_s=options["max_age"],
@@ -70,6 +72,7 @@ def _verifier(output: Output, receipt: Path | None, options: dict[str, Any]) -> 
         status_base=None if base is None else base.rpartition("://")[2],
         receipt=receipt,
         receipts=options["receipts"],
+        document=options["document"],
     )
 
 

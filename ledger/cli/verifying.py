@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ledger.cli.authentic import Authenticator
 from ledger.cli.files import MAX_BADGE_FILE_BYTES, find_receipt, read_badge, read_bounded, read_receipt, receipts_beside
-from ledger.errors import InputError, LedgerError, NotFound
+from ledger.errors import BadgeElsewhere, InputError, LedgerError, NotFound
 from ledger.verdict import Verdict, decide
 
 if TYPE_CHECKING:
@@ -42,21 +42,26 @@ class Verifier:
     status_base: str | None = None
     receipt: Path | None = None
     receipts: Path | None = None
+    document: Path | None = None
 
     def judge(self, path: Path, folder: Path = Path()) -> Judged:
         """The verdict on the badge in a file; `folder` is where it lies below the one that was given.
 
         Raises InputError and NotFound, with the file's name, for what is no badge or has no receipt.
         """
-        badge = read_badge(path)
+        badge = read_hosted(path, self.authenticator, self.document)
         source, receipt = self._receipt(path, folder, badge)
+        base = f"{receipt.origin}/status/" if self.status_base is None else self.status_base
+        own = self.authenticator.check(badge)
         verdict = decide(
             badge,
             receipt,
             self.policy,
             self.now_s,
             self.max_age_s,
-            authenticity=self.authenticator.check(badge),
+            authenticity=own,
+            lists=self.authenticator.lists(badge, base, own),
+            hosted=self.authenticator.hosted(badge),
             status_base=self.status_base,
         )
         return Judged(path, source, verdict)
@@ -74,6 +79,39 @@ class Verifier:
         if self.receipts is not None:
             raise NotFound(f"{path}: no receipt in {self.receipts}, nor in the badge itself")
         return find_receipt(path, badge)
+
+
+def read_hosted(path: Path, authenticator: Authenticator, document: Path | None = None) -> Badge:
+    """The badge in the file, or the one at its address where the file holds no more than that.
+
+    Raises MalformedBadge and other InputErrors that name the file.
+    """
+    from ledger.badges import read, strip_personal
+
+    try:
+        badge = read_badge(path)
+    except BadgeElsewhere as elsewhere:
+        url = elsewhere.url
+    else:
+        if document is not None:
+            raise InputError(f"{path}: it holds the badge itself, so --document has no use")
+        return badge
+    where = strip_personal(url)
+    if document is not None:
+        badge = read_badge(document)
+    elif authenticator.online:
+        try:
+            badge = read(authenticator.follow(url))
+        except LedgerError as error:
+            raise InputError(f"{path}: {where}, to which it leads: {error.detail}") from error
+    else:
+        raise InputError(
+            f"{path}: it holds only the address of a badge, {where}: give the document that lies there with "
+            "--document, or --online to have it fetched"
+        )
+    if badge.id is not None and strip_personal(badge.id) != where:
+        raise InputError(f"{path}: the document gives another address as its own than {where}, to which the file leads")
+    return badge
 
 
 def baked_in(path: Path, badge: Badge) -> Receipt | None:

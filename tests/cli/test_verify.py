@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import socket
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
 
+from ledger.authenticity.model import NotChecked
 from ledger.badges import read
 from ledger.badges.bake import bake
+from ledger.entry import did_key
+from ledger.keyfile import load_issuer_key
 from ledger.note import format_vkey
+from ledger.signing import Ed25519Key
 from tests.cli.conftest import Badges, Cli
-from tests.fakes import FakeLedger
+from tests.fakes import TOKEN, FakeLedger
 from tests.receipt_builder import log_key
-from tests.samples import ob3_json, ob3_jwt, ob3_png, png, status_entry
+from tests.samples import BadgeIssuer, ob3_json, ob3_jwt, ob3_png, png, status_entry
 
 DAY_MS = 86_400_000
 
@@ -187,6 +195,198 @@ class TestAuthentic:
             assert said in ran.err
 
 
+class Network:
+    """Answers in place of the guarded fetch; `asked` are the addresses, in order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.answers: dict[str, bytes | int] = {}
+        self.asked: list[str] = []
+        monkeypatch.setattr("ledger.authenticity.online.guarded_fetch", self.fetch)
+
+    def fetch(self, address: str) -> bytes:
+        self.asked.append(address)
+        answer = self.answers.get(address, 404)
+        if isinstance(answer, int):
+            raise NotChecked(f"`{address}` answers status {answer}", status=answer)
+        return answer
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Network:
+    return Network(monkeypatch)
+
+
+def status_list(key: Ed25519Key, did: str, address: str, purpose: str, *, bits: tuple[int, ...] = ()) -> bytes:
+    """A W3C Bitstring Status List as a JWT of the issuer."""
+    raw = bytearray(16_384)
+    for index in bits:
+        raw[index >> 3] |= 0x80 >> (index & 7)
+    subject = {
+        "id": f"{address}#list",
+        "type": "BitstringStatusList",
+        "statusPurpose": purpose,
+        "encodedList": "u" + base64.urlsafe_b64encode(gzip.compress(bytes(raw))).rstrip(b"=").decode(),
+    }
+    payload = {
+        "@context": ["https://www.w3.org/ns/credentials/v2"],
+        "id": address,
+        "type": ["VerifiableCredential", "BitstringStatusListCredential"],
+        "issuer": did,
+        "credentialSubject": subject,
+    }
+    header = {"alg": "EdDSA", "kid": f"{did}#{did.removeprefix('did:key:')}"}
+    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (header, payload)]
+    return b".".join([*parts, base64.urlsafe_b64encode(key.sign(b".".join(parts))).rstrip(b"=")])
+
+
+class TestOnline:
+    """`--online`: what hosts say counts, silence never does."""
+
+    LIST = "https://status.example/3"
+
+    @pytest.fixture
+    def listed(self, cli: Cli, key: Path, badges: Badges) -> Path:
+        """A signed badge that names a list of somebody else."""
+        badges.folder.mkdir()
+        path = badges.folder / "a.json"
+        path.write_bytes(ob3_json(badges.issuer, 1, status=[status_entry(self.LIST, 77)]))
+        cli.ok("issue", path, "--out", "badges", "--key", key)
+        return path
+
+    @pytest.mark.parametrize(
+        ("bits", "result", "state"), [((), "valid", "clear"), ((77,), "revoked", "set"), ((76, 78), "valid", "clear")]
+    )
+    def test_a_list_is_asked_and_counts(
+        self, cli: Cli, key: Path, listed: Path, network: Network, bits: tuple[int, ...], result: str, state: str
+    ) -> None:
+        """Its bit revokes, whatever the ledger says; without it the badge is plain valid. The host is named first."""
+        issuer = load_issuer_key(key)
+        did = did_key(issuer.public_key)
+        network.answers[self.LIST] = status_list(
+            Ed25519Key.from_seed(issuer.seed), did, self.LIST, "revocation", bits=bits
+        )
+        ran = cli("verify", listed, "--policy", "trust.policy", "--online", "--json")
+        verdict = ran.json["verdict"]
+        assert (verdict["result"], verdict["lists"][0]["state"]) == (result, state)
+        assert "qualifier" not in verdict
+        assert ran.err == "online: asking status.example\n"
+        assert ran.status == (0 if result == "valid" else 1)
+
+    @pytest.mark.parametrize("answer", [404, 410, 500, b"", b"{}", b"<html>"])
+    def test_a_list_without_an_answer_is_never_not_revoked(
+        self, cli: Cli, listed: Path, network: Network, answer: bytes | int
+    ) -> None:
+        """Unreachable, gone, or something else: not proven, exit status 1, and the reason."""
+        network.answers[self.LIST] = answer
+        ran = cli("verify", listed, "--policy", "trust.policy", "--online")
+        assert ran.status == 1
+        assert ran.out.startswith(f"NOT PROVEN\n  revocation is not known: the status list {self.LIST}: ")
+
+    def test_an_unsigned_list_is_no_answer(self, cli: Cli, key: Path, listed: Path, network: Network) -> None:
+        """Whoever serves it could have written it."""
+        issuer = load_issuer_key(key)
+        did = did_key(issuer.public_key)
+        token = status_list(Ed25519Key.from_seed(issuer.seed), did, self.LIST, "revocation")
+        payload = token.split(b".")[1]
+        network.answers[self.LIST] = base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4))
+        assert cli("verify", listed, "--policy", "trust.policy", "--online").out.startswith("NOT PROVEN\n")
+
+    def test_each_list_is_asked_once_in_a_run(self, cli: Cli, key: Path, listed: Path, network: Network) -> None:
+        """Two badges that share one, and one that does not answer."""
+        second = listed.with_name("b.json")
+        badges = Badges(listed.parent, BadgeIssuer(load_issuer_key(key).seed))
+        second.write_bytes(ob3_json(badges.issuer, 2, status=[status_entry(self.LIST, 78)]))
+        cli.ok("issue", second, "--out", "badges", "--key", key)
+        assert cli("verify", listed, second, "--policy", "trust.policy", "--online").status == 1
+        assert network.asked == [self.LIST]
+
+    @pytest.mark.parametrize(
+        ("answer", "result", "state"),
+        [
+            ("same", "valid", "same"),
+            ("revoked", "revoked", "revoked"),
+            (410, "revoked", "revoked"),
+            (404, "valid", "gone"),
+            (500, "valid", "unknown"),
+        ],
+    )
+    def test_a_hosted_badge_is_looked_up(
+        self, cli: Cli, badge: Path, network: Network, answer: str | int, result: str, state: str
+    ) -> None:
+        """Its own address revokes it; that it is gone does not, and a run without --online asks nobody."""
+        document = json.loads(badge.read_bytes())
+        bodies = {"same": document, "revoked": {"id": document["id"], "revoked": True}}
+        network.answers[document["id"]] = answer if isinstance(answer, int) else json.dumps(bodies[answer]).encode()
+        arguments = ("verify", badge, "--receipt", "out/a.receipt.json", "--policy", "trust.policy", "--json")
+        verdict = cli(*arguments, "--online").json["verdict"]
+        assert (verdict["result"], verdict["hosted"]) == (result, state)
+        assert network.asked == [document["id"]]
+        assert cli.ok(*arguments).json["verdict"].get("hosted") is None
+        assert len(network.asked) == 1
+
+    def test_an_image_with_an_address_is_followed(self, cli: Cli, badge: Path, network: Network) -> None:
+        """Or --document takes what lies there; else it says where the badge is and what to do."""
+        address = json.loads(badge.read_bytes())["id"]
+        image = cli.folder / "old.png"
+        personal = f"{address}?identity__email=ada%40x.example"
+        image.write_bytes(with_text_chunk(png(), b"openbadges\0" + personal.encode()))
+        arguments = ("verify", image, "--receipt", "out/a.receipt.json", "--policy", "trust.policy")
+        told = cli(*arguments)
+        assert (told.status, told.out) == (2, "")
+        assert "--document" in told.err
+        assert address in told.err
+        assert cli.ok(*arguments, "--document", badge).out.startswith("VALID")
+        other = cli.folder / "other.json"
+        other.write_text(badge.read_text().replace(address, "https://elsewhere.example/7"))
+        assert cli(*arguments, "--document", other).status == 2
+        missing = cli(*arguments, "--online")
+        assert missing.status == 2
+        network.answers[personal] = badge.read_bytes()
+        followed = cli.ok(*arguments, "--online")
+        assert followed.out.startswith("VALID")
+        for ran in (told, missing, followed):
+            assert "ada" not in ran.out + ran.err
+
+    def test_keys_behind_an_address_are_fetched_or_pinned(self, cli: Cli, ledger: FakeLedger, network: Network) -> None:
+        """did:web: not checked offline, verified online or with a pin; and kept, if there is a --cache."""
+        cli.ok("keygen", "web.key", "--identifier", "did:web:school.example")
+        cli.ok("issuer", "add", "--key", "web.key", "--token", TOKEN)
+        key = load_issuer_key(cli.folder / "web.key")
+        issuer = BadgeIssuer(key.seed, identifier="did:web:school.example")
+        path = cli.folder / "a.json"
+        path.write_bytes(ob3_json(issuer, 1))
+        cli.ok("issue", path, "--out", ".", "--key", "web.key")
+        multibase = issuer.did.removeprefix("did:key:")
+        method = {
+            "id": issuer.verification_method(),
+            "type": "Multikey",
+            "controller": issuer.identifier,
+            "publicKeyMultibase": multibase,
+        }
+        document = {"id": issuer.identifier, "verificationMethod": [method], "assertionMethod": [method["id"]]}
+        (cli.folder / "did.json").write_text(json.dumps(document))
+        network.answers["https://school.example/.well-known/did.json"] = json.dumps(document).encode()
+        arguments = ("verify", path, "--policy", "trust.policy")
+        offline = cli.ok(*arguments)
+        assert offline.out.startswith("VALID: anchored, vouched by the operator\n")
+        assert "badge    its own signature was not checked (eddsa-rdfc-2022)" in offline.out
+        assert cli.ok(*arguments, "--pin", "did:web:school.example=did.json").out.startswith("VALID\n")
+        assert network.asked == []
+        online = cli.ok(*arguments, "--online", "--cache", "kept")
+        assert online.out.startswith("VALID\n")
+        assert online.err == "online: asking school.example\n"
+        assert cli.ok(*arguments, "--online", "--cache", "kept").err == ""
+        assert len(network.asked) == 1
+        assert cli(*arguments, "--cache", "kept").status == 2
+
+
+def with_text_chunk(image: bytes, data: bytes) -> bytes:
+    """The PNG with a tEXt chunk before its end, as Open Badges 1 baked."""
+    end = image.rindex(b"IEND") - 4
+    chunk = b"tEXt" + data
+    return image[:end] + struct.pack(">I", len(data)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + image[end:]
+
+
 class TestReceiptInTheImage:
     """`badge-ledger bake` puts it there."""
 
@@ -252,8 +452,16 @@ class TestSeveral:
         arguments = ("--receipts", "out", "--policy", "trust.policy", "--json")
         ran = cli("verify", several, *arguments)
         assert ran.status == 1
-        results = [item["verdict"]["result"] if "verdict" in item else item["error"]["type"] for item in ran.json]
-        assert results == ["valid", "revoked", "valid", "urn:badge-ledger:problem:malformed-badge"]
+        results = {
+            Path(item["badge"]).name: item["verdict"]["result"] if "verdict" in item else item["error"]["type"]
+            for item in ran.json
+        }
+        assert results == {
+            "a.json": "valid",
+            "b.json": "revoked",
+            "c.json": "valid",
+            "x.json": "urn:badge-ledger:problem:malformed-badge",
+        }
         assert cli("verify", several / "a.json", *arguments).json["verdict"]["result"] == "valid"
 
     def test_all_valid_is_exit_status_0(self, cli: Cli, several: Path) -> None:
@@ -262,11 +470,13 @@ class TestSeveral:
         assert cli("verify", several, "--receipts", "out", "--policy", "trust.policy").status == 0
 
     def test_what_is_for_one_badge_is_refused_for_several(self, cli: Cli, several: Path) -> None:
-        """--receipt; and an empty folder is no answer."""
+        """--receipt and --document; and an empty folder is no answer."""
         (cli.folder / "empty").mkdir()
         for arguments in (
             (several, "--receipt", "out/a.receipt.json"),
+            (several, "--document", several / "a.json"),
             (several / "a.json", "--receipt", "out/a.receipt.json", "--receipts", "out"),
+            (several / "a.json", "--document", several / "a.json", "--receipts", "out"),
             ("empty",),
         ):
             ran = cli("verify", *arguments, "--policy", "trust.policy")

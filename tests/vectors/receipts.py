@@ -81,6 +81,7 @@ def _verdicts() -> Iterator[tuple[str, dict[str, Any]]]:
     elsewhere = credential(SCHOOL, credentialStatus=status | {"statusListIndex": "1005"})
     vouched = {"binding": BINDING_VOUCHED}
     at_port = _HOSTED | {"id": "https://school.example:8443/assertions/1"}
+    own_word = _HOSTED | {"revoked": True, "proof": PROOF}
     audited = policy_text(ORIGIN, auditors=["south"])
     yield _verdict("full-published", plain, {})
     yield _verdict("full-published-audited", plain, {}, policy=audited)
@@ -101,8 +102,12 @@ def _verdicts() -> Iterator[tuple[str, dict[str, Any]]]:
     yield _verdict("full-unnamed-issuer-signed-by-it", by_key, vouched, own_signature="verified", signer=SCHOOL)
     yield _verdict("full-unnamed-issuer-signed-by-another", by_key, {}, own_signature="verified", signer=SCHOOL + "/x")
     yield _verdict("short-unnamed-issuer-signed-by-it", by_key, {}, full=False, own_signature="verified", signer=SCHOOL)
+    yield _verdict("full-revoked-by-its-own-word", _HOSTED | {"revoked": True}, {})
+    yield _verdict("full-revoked-by-its-own-word-since", _HOSTED, {}, shown=_HOSTED | {"revoked": True})
     yield _verdict("full-hosted-revoked", _HOSTED, {}, hosted="revoked")
     yield _verdict("full-hosted-gone", _HOSTED, {}, hosted="gone")
+    yield _verdict("full-forged-and-revoked-by-its-own-word", own_word, {}, own_signature="invalid")
+    yield _verdict("full-other-status", credential(SCHOOL, credentialStatus={"type": "1EdTechRevocationList"}), {})
     yield from _lists()
     yield _verdict("full-revoked", plain, {"then": "revoke"})
     yield _verdict("full-suspended", plain, {"then": "suspend"})

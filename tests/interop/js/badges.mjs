@@ -172,7 +172,8 @@ function readCredential(credential, claims) {
     .filter((name) => name !== undefined && name !== null);
   need(issuers.length && issuers.every((name) => isText(name) && name === issuers[0]), UNREADABLE);
   const isListed = (entry) => entry instanceof Map && strings(entry.get("type")).includes("BitstringStatusListEntry");
-  const statuses = [credential.get("credentialStatus")].flat().filter((entry) => entry !== undefined && entry !== null);
+  const status = credential.get("credentialStatus") ?? [];
+  const statuses = Array.isArray(status) ? status : [status];
   return {
     issuer: issuers[0],
     from: readDates(credential.get("validFrom"), credential.get("issuanceDate"), claims.get("nbf")),
@@ -184,21 +185,26 @@ function readCredential(credential, claims) {
   };
 }
 
+function addressHost(address) {
+  const [, name, port] = (typeof address === "string" && ADDRESS.exec(address)) || [];
+  return name && Number(port ?? 0) < 65536 && name.toLowerCase() + (port ? `:${Number(port)}` : "");
+}
+
 // Host and port of the address where an assertion lies that is hosted, null for any other.
 function hostOf(document, way) {
   const ways = strings(way?.get("type")).map((type) => type.toLowerCase());
-  const host = [document.get("id"), way?.get("url")].map((address) => {
-    const [, name, port] = (typeof address === "string" && ADDRESS.exec(address)) || [];
-    return name && Number(port ?? 0) < 65536 && name.toLowerCase() + (port ? `:${Number(port)}` : "");
-  }).find(Boolean);
+  const host = addressHost(document.get("id")) || addressHost(way?.get("url"));
   const isHosted = ways.some((type) => ["hosted", "hostedbadge"].includes(type));
   return host && (isHosted || !ways.some((type) => ["signed", "signedbadge"].includes(type))) ? host : null;
 }
 
 function readAssertion(document) {
   const way = firstObject(document.get("verification")) ?? firstObject(document.get("verify"));
+  const revoked = document.get("revoked") ?? false;
   need(strings(document.get("type")).includes("Assertion") ||
-    (way && document.has("badge") && document.get("recipient") instanceof Map), UNREADABLE);
+    (way && document.has("badge") && document.get("recipient") instanceof Map) ||
+    (revoked === true && !document.has("type") && addressHost(document.get("id"))), UNREADABLE);
+  need(typeof revoked === "boolean", UNREADABLE);
   const member = firstObject(document.get("badge"))?.get("issuer");
   const issuer = member instanceof Map ? member.get("id") : member;
   return {
@@ -207,7 +213,7 @@ function readAssertion(document) {
     until: readDates(document.get("expires")),
     statusEntries: [],
     hasOtherStatus: false,
-    isRevoked: document.get("revoked") === true,
+    isRevoked: revoked,
     host: hostOf(document, way),
   };
 }
