@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,7 @@ def issue(output: Output, files: tuple[Path, ...], out: Path, key: Path, url: st
     """
     from ledger.cli.identity import load_identity
     from ledger.cli.report import check_name
+    from ledger.cli.workers import Workers
 
     if options["report"] is not None:
         check_name(options["report"])
@@ -72,16 +74,20 @@ def issue(output: Output, files: tuple[Path, ...], out: Path, key: Path, url: st
     identity = load_identity(key)
     run = _Run(output, out, identity, url, policy, options)
     output.when_interrupted = "nothing was sent"
-    asyncio.run(run.read(files))
+    with Workers() as workers:
+        return _issue(output, run, files, workers, strict=options["strict"])
+
+
+def _issue(output: Output, run: _Run, files: tuple[Path, ...], workers: Workers, *, strict: bool) -> int:
+    asyncio.run(run.read(files, workers))
     bad = [item for item in run.items if item.result == "failed"]
-    if options["strict"] and bad:
+    if strict and bad:
         run.write_report()
         raise InputError(
             f"nothing was issued: {len(bad)} of {len(run.items)} badges cannot be used: {bad[0].label}: {bad[0].detail}"
         )
     output.when_interrupted = "no badge is issued twice: run the same command again to finish"
-    stopped = asyncio.run(run.issue())
-    return run.finish(stopped)
+    return run.finish(asyncio.run(run.issue(workers)))
 
 
 class _Run:
@@ -99,31 +105,24 @@ class _Run:
         self.items: list[Item] = []
         self._inside = Counter[str]()
 
-    async def read(self, files: tuple[Path, ...]) -> None:
+    async def read(self, files: tuple[Path, ...], workers: Workers) -> None:
         """Every badge with its commitment, unusable ones with the reason, and the names of their receipts."""
         from ledger.cli.naming import name_receipts
         from ledger.cli.reading import items_of, prepare
         from ledger.cli.sources import Listing
-        from ledger.cli.workers import POOL_FROM, Workers, chunked, processes_for
+        from ledger.cli.workers import POOL_FROM, chunked, processes_for
 
         rules = self._rules(await self._open_log())
         sources = iter(Listing(files, self._out))
         first = next(chunked(sources, POOL_FROM), [])
         # Whether there are so many that processes pay is known before the last one is listed.
-        with Workers(processes_for(len(first))) as workers, self._output.progress("reading", None) as progress:
-            for start in (first, sources):
-                ahead: list[Any] = []
-
-                def noting(chunks: Any, ahead: list[Any] = ahead) -> Any:
-                    for chunk in chunks:
-                        ahead.append(chunk)
-                        yield chunk
-
-                async for results in workers.map(prepare, noting(chunked(start, _TASK_BADGES)), rules):
-                    for source, found in zip(ahead.pop(0), results, strict=True):
-                        self._note(found)
-                        self.items += items_of(source, found)
-                    progress.advance(len(results))
+        workers.start(processes_for(len(first)))
+        with self._output.progress("reading", None) as progress:
+            async for chunk, results in workers.map(prepare, chunked(chain(first, sources), _TASK_BADGES), rules):
+                for source, found in zip(chunk, results, strict=True):
+                    self._note(found)
+                    self.items += items_of(source, found)
+                progress.advance(len(results))
         name_receipts(self.items)
 
     async def _open_log(self) -> Log:
@@ -159,57 +158,64 @@ class _Run:
             self._inside["own"] += each.own_inside
             self._inside["foreign"] += each.foreign_inside
 
-    async def issue(self) -> LedgerError | None:
+    async def issue(self, workers: Workers) -> LedgerError | None:
         """Issue; the error that ended it after badges may have been sent. Raises what went wrong before."""
         from ledger.cli.identity import open_log, with_index
         from ledger.cli.issuing import Issuance
         from ledger.cli.journal import Journal
-        from ledger.cli.workers import Workers, processes_for
+        from ledger.cli.writing import Logged, ReceiptWriter
         from ledger.client import LedgerClient
 
         usable = [item for item in self.items if item.result is None]
+        queue: asyncio.Queue[Logged | None] = asyncio.Queue()
         async with LedgerClient(self._url, clock=self._output.clock) as client:
             log = await open_log(client, self._policy)
             self._identity = await with_index(self._identity, client)
-            with Journal(self._out, log.origin, self._identity.issuer) as journal:
-                with self._output.progress("anchoring", len(usable)) as progress:
-                    issuance = Issuance(
-                        client,
-                        log,
-                        self._identity,
-                        journal,
-                        self._out,
-                        batch=min(self._options["batch"], log.info.limits.get("max_events", 100_000)),
-                        profile=self._options["profile"],
-                        policy=self._policy,
-                        patience_s=self._options["patience"],
-                        advance=progress.advance,
-                        on_retry=lambda error, pause: self._output.note(f"{error.detail}; repeating in {pause:.0f} s"),
-                    )
-                    stopped = await self._caught(issuance.run(usable))
-                count = sum(len(group) for logged in issuance.logged for group in logged.groups)
-                with Workers(processes_for(count)) as workers:
-                    failed = await self._caught(self._write(client, log, workers, issuance, count))
-                return stopped or failed
+            with (
+                Journal(self._out, log.origin, self._identity.issuer) as journal,
+                self._output.progress("issuing", 2 * len(usable)) as progress,
+                ReceiptWriter(
+                    client,
+                    log,
+                    self._out,
+                    workers,
+                    profile=self._options["profile"],
+                    policy=self._policy,
+                    advance=progress.advance,
+                ) as writer,
+            ):
+                issuance = Issuance(
+                    client,
+                    log,
+                    self._identity,
+                    journal,
+                    self._out,
+                    batch=min(self._options["batch"], log.info.limits.get("max_events", 100_000)),
+                    profile=self._options["profile"],
+                    policy=self._policy,
+                    patience_s=self._options["patience"],
+                    on_logged=queue.put_nowait,
+                    advance=progress.advance,
+                    on_retry=lambda error, pause: self._output.note(f"{error.detail}; repeating in {pause:.0f} s"),
+                )
+                return await self._both(issuance.run(usable), writer.write_all(queue), queue)
 
-    async def _write(self, client: Any, log: Log, workers: Workers, issuance: Any, count: int) -> None:
-        from ledger.cli.writing import ReceiptWriter
-
-        if not count:
-            return
-        with (
-            self._output.progress("writing receipts", count) as progress,
-            ReceiptWriter(
-                client,
-                log,
-                self._out,
-                workers,
-                profile=self._options["profile"],
-                policy=self._policy,
-                advance=progress.advance,
-            ) as writer,
-        ):
-            await writer.write(issuance.logged)
+    async def _both(self, issuing: Any, writing: Any, queue: asyncio.Queue[Any]) -> LedgerError | None:
+        """Run both. What is logged gets its receipts even if the rest cannot be; receipts that cannot be made, of a
+        ledger that shows something else, end it all. The first error, as one of the ledger's."""
+        anchoring = asyncio.create_task(self._caught(issuing))
+        receipts = asyncio.create_task(self._caught(writing))
+        try:
+            await asyncio.wait((anchoring, receipts), return_when=asyncio.FIRST_COMPLETED)
+            if receipts.done():
+                anchoring.cancel()
+                return await receipts
+            queue.put_nowait(None)
+            return await anchoring or await receipts
+        finally:
+            for task in (anchoring, receipts):
+                task.cancel()
+            await asyncio.gather(anchoring, receipts, return_exceptions=True)
 
     async def _caught(self, work: Any) -> LedgerError | None:
         try:

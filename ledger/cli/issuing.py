@@ -5,7 +5,7 @@
     3  the rest gets slots (its own, where the badge names one in this ledger's lists), is signed in submissions of
        `batch` events, written down, sent
 
-What is in the log then waits in `logged` for its receipts (`ledger.cli.writing`).
+What is in the log is handed on, and gets its receipts (`ledger.cli.writing`) while the next submission is under way.
 
 A refusal of a submission means that it is not in the log: the ledger looks for it by its bytes before it checks
 anything else. Only when the window of a submission has long passed may the ledger have forgotten it; then the state of
@@ -47,8 +47,8 @@ _OF_SINGLE_BADGES: Final = ("slot-issued", "not-owner", "duplicate", "duplicate-
 
 
 class Issuance:
-    """One run over one folder. `advance` is told of the badges that are in the log or done with; `logged` are those
-    whose receipts are to be written."""
+    """One run over one folder. `advance` is told of each of the two steps of a badge: it is logged, it has its receipt;
+    `on_logged` of the submissions whose receipts are to be written."""
 
     def __init__(
         self,
@@ -62,7 +62,8 @@ class Issuance:
         profile: Profile,
         policy: Policy | None,
         patience_s: float,
-        advance: Callable[[int], None] = lambda count: None,
+        on_logged: Callable[[Logged], None],
+        advance: Callable[[int], None] = lambda steps: None,
         on_retry: OnRetry | None = None,
     ) -> None:
         self._client = client
@@ -73,10 +74,10 @@ class Issuance:
         self._batch = batch
         self._profile: Profile = profile
         self._patience_s = patience_s
+        self._on_logged = on_logged
         self._advance = advance
         self._on_retry = on_retry
         self._heads = HeadChecker(log, policy)
-        self.logged: list[Logged] = []
 
     async def run(self, items: Iterable[Item]) -> None:
         """Bring every open item into the log. Raises LedgerError for what concerns them all; then run it again."""
@@ -103,7 +104,7 @@ class Issuance:
             await self._issue(todo[start : start + self._batch])
 
     def _done(self, sent: Sent, groups: list[list[Item]], *, before: bool) -> None:
-        self.logged.append(Logged(sent, groups, before))
+        self._on_logged(Logged(sent, groups, before))
         self._advance(sum(map(len, groups)))
 
     # Sending ------------------------------------------------------------------------------------------------------
@@ -237,7 +238,7 @@ class Issuance:
         for item in group:
             write_atomically(self._out / item.receipt, format_json(with_salt(receipt, item.salt)))
             item.slot, item.index, item.result = receipt.issue_entry().slot, receipt.index, "present"
-        self._advance(len(group))
+        self._advance(2 * len(group))
 
     def _is_present(self, item: Item, standing: dict[bytes, Sent]) -> bool:
         """Whether the receipt's file exists: then the badge is done, or the file is another badge's and stays."""
@@ -252,7 +253,7 @@ class Issuance:
                 position = sent.position(item.commitment)
                 if b'"issue":"' + format_base64(sent.block.entry(position)).encode() + b'"' in data:
                     item.slot, item.result = sent.block.slots[position], "present"
-                    self._advance(1)
+                    self._advance(2)
                     return True
             issue = load(data).issue_entry()
         except LedgerError as error:
@@ -262,5 +263,5 @@ class Issuance:
             item.fail(f"{path} is the receipt of another badge: move it away or take another --out")
         else:
             item.slot, item.result = issue.slot, "present"
-            self._advance(1)
+            self._advance(2)
         return True

@@ -36,16 +36,20 @@ def processes_for(count: int) -> int:
 
 
 class Workers:
-    """Some processes, as a context manager; with 0 everything is done here."""
+    """Some processes, as a context manager; until `start`, everything is done here."""
 
-    def __init__(self, processes: int) -> None:
-        self.processes = processes
+    def __init__(self) -> None:
+        self.processes = 0
         self._pool: ProcessPoolExecutor | None = None
 
-    def __enter__(self) -> Self:
-        if self.processes:
+    def start(self, processes: int) -> None:
+        """Have so many processes from here on, unless there are some already; 0 for none."""
+        if processes and self._pool is None:
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.processes, context, initializer=_begin)
+            self.processes = processes
+            self._pool = ProcessPoolExecutor(processes, context, initializer=_begin)
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -66,20 +70,24 @@ class Workers:
         except BrokenProcessPool as error:
             raise OperationError("a process of this run has ended: run the same command again") from error
 
-    async def map(self, function: Callable[..., _R], chunks: Iterable[Any], *arguments: Any) -> AsyncIterator[_R]:
-        """`function(chunk, *arguments)` for each chunk, in order, a few at a time."""
-        ahead: deque[asyncio.Task[_R]] = deque()
+    async def map(
+        self, function: Callable[..., _R], chunks: Iterable[_T], *arguments: Any
+    ) -> AsyncIterator[tuple[_T, _R]]:
+        """(chunk, `function(chunk, *arguments)`) for each chunk, in order, a few at a time."""
+        ahead: deque[tuple[_T, asyncio.Task[_R]]] = deque()
         try:
             for chunk in chunks:
-                ahead.append(asyncio.create_task(self.run(function, chunk, *arguments)))
+                ahead.append((chunk, asyncio.create_task(self.run(function, chunk, *arguments))))
                 if len(ahead) > 2 * self.processes:
-                    yield await ahead.popleft()
+                    first, task = ahead.popleft()
+                    yield first, await task
             while ahead:
-                yield await ahead.popleft()
+                first, task = ahead.popleft()
+                yield first, await task
         finally:
-            for task in ahead:
+            for _, task in ahead:
                 task.cancel()
-            await asyncio.gather(*ahead, return_exceptions=True)
+            await asyncio.gather(*(task for _, task in ahead), return_exceptions=True)
 
 
 async def together(coroutines: Iterable[Coroutine[Any, Any, Any]]) -> None:

@@ -176,6 +176,16 @@ class ReceiptWriter:
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self._staging, ignore_errors=True)
 
+    async def write_all(self, queue: asyncio.Queue[Logged | None]) -> None:
+        """The receipts of what comes through the queue, until None does. Raises as `write` does."""
+        more = True
+        while more:
+            batch = [await queue.get()]
+            while not queue.empty():
+                batch.append(queue.get_nowait())
+            more = None not in batch
+            await self.write([each for each in batch if each is not None])
+
     async def write(self, logged: Sequence[Logged]) -> None:
         """The receipts of these submissions, under one head. Raises VerificationError and what the client raises;
         OSError of the disk."""
