@@ -149,11 +149,7 @@ def _spelled(keys: KeySource, name: str | None, carried: PublicKey | None) -> Pu
     base, _, fragment = (name or "").partition("#")
     try:
         if is_self_describing(base):
-            holder = keys.holder(base)
-            method = holder.method(name or "") if fragment else holder.methods[0]
-            if method is None:
-                raise Invalid("the badge names a key that the identifier in its name does not have")
-            spelled = method.key
+            spelled = _in_identifier(keys.holder(base), name or "")
         elif base.startswith("https://") and fragment.startswith("z"):
             spelled = parse_multikey(fragment)
     except (NotChecked, MalformedInput):
@@ -161,6 +157,16 @@ def _spelled(keys: KeySource, name: str | None, carried: PublicKey | None) -> Pu
     if spelled is not None and carried is not None and spelled != carried:
         raise Invalid("the key that the badge carries is not the one that it names")
     return spelled or carried
+
+
+def _in_identifier(holder: KeyHolder, name: str) -> PublicKey | None:
+    """The key in a did:key or did:jwk, None if another one is pinned to it."""
+    if holder.origin != "identifier":
+        return None
+    method = holder.methods[0] if name == holder.id else holder.method(name)
+    if method is None:
+        raise Invalid("the badge names a key that the identifier in its name does not have")
+    return method.key
 
 
 def _absolute(issuer: str | None, reference: str | None) -> str | None:

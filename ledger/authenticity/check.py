@@ -9,6 +9,7 @@ signed badge cannot raise what it is worth, and can only lower it. Nothing here 
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from ledger.authenticity.binding import Candidate
@@ -17,10 +18,10 @@ from ledger.authenticity.dataintegrity import Unsecured, check_proof, proofs_of,
 from ledger.authenticity.jwt import check_assertion, check_token
 from ledger.authenticity.keys import KeySource
 from ledger.authenticity.model import Authenticity, Invalid, NotChecked, OwnSignature, shown
-from ledger.authenticity.publickey import ALGORITHMS
 from ledger.badges import FORM_JWS, Badge
 from ledger.badges.jws import CompactJws, decode_compact
 
+_ALGORITHM_NAME: Final = re.compile(r"[A-Za-z0-9-]{1,16}")
 #: The weakest first: of several findings, the first in this order is the badge's.
 _ORDER: Final[tuple[OwnSignature, ...]] = ("invalid", "not-checked", "self-asserted", "verified")
 
@@ -60,9 +61,8 @@ def check_document(
 
 def check_jws(jws: CompactJws, issuer: str | None, *, keys: KeySource, is_assertion: bool = False) -> Authenticity:
     """What a token by `issuer` is worth; `is_assertion`: it is a signed Open Badges 2.0 assertion, not a credential."""
-    scheme = f"JWT {jws.algorithm}" if not is_assertion else f"JWS {jws.algorithm}"
-    if jws.algorithm not in ALGORITHMS and not jws.algorithm.isalnum():
-        scheme = scheme[:3]
+    named = jws.algorithm if _ALGORITHM_NAME.fullmatch(jws.algorithm) else "unknown"
+    scheme = f"{'JWS' if is_assertion else 'JWT'} {named}"
     try:
         if is_assertion:
             key, issuer = check_assertion(jws, issuer, keys)

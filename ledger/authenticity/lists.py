@@ -83,9 +83,7 @@ def check_foreign_status(
             try:
                 if len(read) >= MAX_LISTS:
                     raise NotChecked(f"the badge names more than {MAX_LISTS} status lists")
-                read[address] = _read(
-                    badge, address, fetch(address), keys, contexts, now_s, own or Authenticity("none")
-                )
+                read[address] = _read(badge, address, fetch(address), keys, contexts, now_s, own)
             except NotChecked as reason:
                 read[address] = reason
             except MalformedBadge as error:
