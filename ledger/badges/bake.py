@@ -21,14 +21,15 @@ from typing import Any, Final
 
 from ledger.badges.baked import MAX_CHUNKS, MAX_IMAGE_BYTES, PNG_SIGNATURE
 from ledger.badges.model import FORM_JWS, Badge
+from ledger.badges.svg import CARRIERS, is_svg, scan_svg
 from ledger.errors import InputError, MalformedBadge
 
 RECEIPT_KEYWORD: Final = b"badgeledgerreceipt"
 RECEIPT_NAMESPACE: Final = "urn:badge-ledger:receipt"
 #: The largest receipt that is taken out of an image, 64 KiB: no receipt is larger.
 MAX_RECEIPT_BYTES: Final = 64 * 1024
-#: The largest SVG that is baked, 4 MiB: its tree takes some hundred times that.
-MAX_SVG_BYTES: Final = 4 * 1024 * 1024
+#: The largest SVG that is baked, 4 MiB: it is changed as a tree, which takes some hundred times that.
+MAX_BAKED_SVG_BYTES: Final = 4 * 1024 * 1024
 
 _OB2, _OB3, _CLR = "ob2", "ob3", "clr"
 _KEYWORDS: Final = {_OB2: b"openbadges", _OB3: b"openbadgecredential", _CLR: b"clrcredential"}
@@ -38,6 +39,8 @@ _ELEMENTS: Final = {
     _OB3: ("openbadges:credential", "https://purl.imsglobal.org/ob/v3p0"),
     _CLR: ("clr:credential", "https://purl.imsglobal.org/clr/v2p0"),
 }
+_RECEIPT_NAME: Final = (RECEIPT_NAMESPACE, "receipt")
+_CARRIERS: Final = CARRIERS | {_RECEIPT_NAME}
 _TEXT_CHUNKS: Final = (b"iTXt", b"tEXt", b"zTXt")
 
 
@@ -53,7 +56,7 @@ def bake(image: bytes, badge: Badge, receipt: bytes | None, *, replace: bool = F
     family = _OB2 if badge.kind.startswith(("ob1", "ob2")) else _CLR if badge.kind.startswith("clr") else _OB3
     if image.startswith(PNG_SIGNATURE):
         return _bake_png(image, _KEYWORDS[family], token, receipt, replace=replace)
-    if _is_xml(image):
+    if is_svg(image):
         return _bake_svg(image, family, token, receipt, is_jws=badge.form == FORM_JWS, replace=replace)
     raise MalformedBadge("the image is neither a PNG nor an SVG")
 
@@ -68,8 +71,8 @@ def baked_receipt(image: bytes) -> bytes | None:
         if RECEIPT_KEYWORD not in image:
             return None
         found = [text for keyword, text in map(_text_of, _chunks(image)) if keyword == RECEIPT_KEYWORD]
-    elif _is_xml(image) and RECEIPT_NAMESPACE.encode() in image:
-        found = [text for namespace, text in _svg_elements(image) if namespace == RECEIPT_NAMESPACE]
+    elif is_svg(image) and RECEIPT_NAMESPACE.encode() in image:
+        found = [carrier.text.encode("utf-8") for carrier in scan_svg(image, frozenset({_RECEIPT_NAME}))]
     else:
         return None
     if len(found) > 1:
@@ -141,13 +144,14 @@ def _text_of(chunk: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
 
 
 def _bake_svg(image: bytes, family: str, token: str, receipt: bytes | None, *, is_jws: bool, replace: bool) -> bytes:
-    if len(image) > MAX_SVG_BYTES:
-        raise MalformedBadge(f"the SVG is larger than {MAX_SVG_BYTES} bytes")
-    if any(_svg_elements(image)):
+    if len(image) > MAX_BAKED_SVG_BYTES:
+        raise MalformedBadge(f"the SVG is larger than {MAX_BAKED_SVG_BYTES} bytes")
+    if scan_svg(image, _CARRIERS):
         if not replace:
             raise _carries()
         image = _edit(image, _remove_carriers)
     element, namespace = _ELEMENTS[family]
+    token = _for_xml(token)
     if family == _CLR:
         # openbadgeslib declares the prefix `openbadges` only.
         baked = _edit(image, lambda root: _append(root, element, namespace, token, is_jws=is_jws))
@@ -159,9 +163,14 @@ def _bake_svg(image: bytes, family: str, token: str, receipt: bytes | None, *, i
         except Exception:
             raise _no_svg() from None  # a third party's parser; its message may quote the image
     if receipt is not None:
-        text = receipt.decode("utf-8")
+        text = _for_xml(receipt.decode("utf-8"))
         baked = _edit(baked, lambda root: _append(root, "ledger:receipt", RECEIPT_NAMESPACE, text, is_jws=False))
     return baked
+
+
+def _for_xml(json_or_jws: str) -> str:
+    """The same JSON without the two characters that it admits as they are and XML 1.0 does not (section 2.2)."""
+    return json_or_jws.replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
 
 
 def _edit(image: bytes, change: Any) -> bytes:
@@ -194,63 +203,9 @@ def _remove_carriers(root: Any) -> None:
             node.parentNode.removeChild(node)
 
 
-_CARRIERS: Final = (
-    *((namespace, element.partition(":")[2]) for element, namespace in _ELEMENTS.values()),
-    (RECEIPT_NAMESPACE, "receipt"),
-)
-
-
-def _svg_elements(image: bytes) -> list[tuple[str, bytes]]:
-    """Namespace and text of every element that carries a badge or a receipt. Streams: no tree is built."""
-    from xml.sax import SAXException
-    from xml.sax.handler import ContentHandler, feature_external_ges, feature_namespaces
-
-    from defusedxml.common import DefusedXmlException
-    from defusedxml.expatreader import create_parser
-
-    found: list[tuple[str, list[str]]] = []
-
-    class Collector(ContentHandler):
-        """Gathers the text of carriers, which hold no elements that matter."""
-
-        inside: list[str] | None = None
-        length = 0
-
-        def startElementNS(self, name: Any, qname: Any, attributes: Any) -> None:  # noqa: N802 - SAX names it
-            if name in _CARRIERS:
-                self.inside = []
-                self.length = 0
-                found.append((name[0], self.inside))
-
-        def endElementNS(self, name: Any, qname: Any) -> None:  # noqa: N802
-            if name in _CARRIERS:
-                self.inside = None
-
-        def characters(self, content: str) -> None:
-            self.length += len(content)
-            if self.inside is not None and self.length <= MAX_IMAGE_BYTES:
-                self.inside.append(content)
-
-    # Most SVG names the DTD of SVG 1.1, which is passed over: `forbid_external` would refuse them all.
-    parser = create_parser(forbid_dtd=False, forbid_entities=True, forbid_external=False)
-    parser.setFeature(feature_external_ges, False)
-    parser.setFeature(feature_namespaces, True)
-    parser.setContentHandler(Collector())
-    try:
-        parser.feed(image)
-        parser.close()
-    except (SAXException, DefusedXmlException, ValueError):
-        raise _no_svg() from None
-    return [(namespace, "".join(parts).strip().encode("utf-8")) for namespace, parts in found]
-
-
-def _is_xml(image: bytes) -> bool:
-    return image.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<"
-
-
 def _carries() -> InputError:
     return InputError("the image carries a badge already, which two readers might tell apart: --force replaces it")
 
 
 def _no_svg() -> MalformedBadge:
-    return MalformedBadge("the image is no SVG that can be read: malformed XML, or XML with entities of its own")
+    return MalformedBadge("the image is no SVG that can be read: its XML cannot be changed")

@@ -61,13 +61,21 @@ _MANY_ATTRIBUTES: Final = re.compile(
 )
 
 
-class _Carrier(NamedTuple):
+class Carrier(NamedTuple):
+    """An element that was looked for: (namespace, local name), the attribute `verify`, and its text in pieces."""
+
+    name: tuple[str | None, str]
     verify: str | None
-    text: list[str]
+    pieces: list[str]
+
+    @property
+    def text(self) -> str:
+        """The text, without white space around it."""
+        return "".join(self.pieces).strip(" \t\r\n")
 
 
 class _Refused(Exception):
-    """A limit, or a second badge; the parser passes it through."""
+    """A limit; the parser passes it through."""
 
 
 def is_svg(data: bytes) -> bool:
@@ -81,12 +89,13 @@ def unbake_svg(data: bytes) -> bytes:
     Raises MalformedBadge for what is no SVG, is compressed, is not UTF-8, holds markup declarations, exceeds a limit,
     or carries no badge or more than one.
     """
-    if data.startswith(_GZIP):
-        raise MalformedBadge("the image is compressed (.svgz): hand it in unpacked")
-    if len(data) > MAX_SVG_BYTES:
-        raise MalformedBadge(f"the image is larger than {MAX_SVG_BYTES} bytes")
-    carrier = _find(_plain(data))
-    text = "".join(carrier.text).strip(" \t\r\n")
+    found = scan_svg(data, CARRIERS)
+    if not found:
+        raise MalformedBadge("the image carries no badge")
+    if len(found) > 1:
+        raise MalformedBadge("the image carries more than one badge")
+    carrier = found[0]
+    text = carrier.text
     verify = (carrier.verify or "").strip(" \t\r\n")
     if text and verify and not verify.lower().startswith(("http://", "https://")):
         raise MalformedBadge("the image carries more than one badge")
@@ -120,15 +129,23 @@ def _plain(data: bytes) -> bytes:
     return data
 
 
-def _find(data: bytes) -> _Carrier:
-    """The one badge element. Raises MalformedBadge."""
+def scan_svg(data: bytes, names: frozenset[tuple[str, str]]) -> list[Carrier]:
+    """The elements of these names (namespace, local name) in an SVG, in document order; of more than two, two.
+
+    Raises MalformedBadge as `unbake_svg` does, but not for their number.
+    """
+    if data.startswith(_GZIP):
+        raise MalformedBadge("the image is compressed (.svgz): hand it in unpacked")
+    if len(data) > MAX_SVG_BYTES:
+        raise MalformedBadge(f"the image is larger than {MAX_SVG_BYTES} bytes")
+    data = _plain(data)
     from xml.sax import SAXException
     from xml.sax.handler import ContentHandler, feature_namespaces
 
     from defusedxml.common import DefusedXmlException
     from defusedxml.expatreader import create_parser
 
-    found: list[_Carrier] = []
+    found: list[Carrier] = []
 
     class Collector(ContentHandler):
         """Keeps the carriers, and refuses what exceeds a limit."""
@@ -155,11 +172,9 @@ def _find(data: bytes) -> _Carrier:
                 raise _Refused(f"the SVG has more than {MAX_ELEMENTS} elements")
             if self.carrier_depth:
                 raise _Refused("the image's badge element has elements in it")
-            if name in CARRIERS:
-                if found:
-                    raise _Refused("the image carries more than one badge")
+            if name in names and len(found) < 2:
                 self.carrier_depth = self.depth
-                found.append(_Carrier(attributes.get(_VERIFY), []))
+                found.append(Carrier(name, attributes.get(_VERIFY), []))
 
         def endElementNS(self, name: tuple[str | None, str], qname: str | None) -> None:  # noqa: N802
             if self.depth == self.carrier_depth:
@@ -171,7 +186,7 @@ def _find(data: bytes) -> _Carrier:
                 self.characters_kept += len(content)
                 if self.characters_kept > MAX_JSON_BYTES:
                     raise _Refused(f"the badge in the image is larger than {MAX_JSON_BYTES} bytes")
-                found[0].text.append(content)
+                found[-1].pieces.append(content)
 
     parser: Any = create_parser(forbid_dtd=True, forbid_entities=True, forbid_external=True)
     parser.setFeature(feature_namespaces, True)
@@ -186,6 +201,4 @@ def _find(data: bytes) -> _Carrier:
     except (SAXException, ValueError):
         # Its message may quote the image.
         raise MalformedBadge("the SVG is not well-formed XML") from None
-    if not found:
-        raise MalformedBadge("the image carries no badge")
-    return found[0]
+    return found

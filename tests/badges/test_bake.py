@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import zlib
 
@@ -9,7 +10,7 @@ import pytest
 from openbadgeslib import baking
 
 from ledger.badges import Badge, read
-from ledger.badges.bake import MAX_RECEIPT_BYTES, MAX_SVG_BYTES, bake, baked_receipt
+from ledger.badges.bake import MAX_BAKED_SVG_BYTES, MAX_RECEIPT_BYTES, bake, baked_receipt
 from ledger.errors import InputError, MalformedBadge
 from tests.samples import BadgeIssuer, ob2_hosted, ob3_json, ob3_jwt, png, samples
 
@@ -119,13 +120,23 @@ class TestSvg:
     )
     def test_what_is_no_plain_svg_is_refused(self, image: bytes) -> None:
         """In one sentence, whatever the parser says."""
-        with pytest.raises(MalformedBadge, match="no SVG that can be read"):
+        with pytest.raises(MalformedBadge, match="SVG"):
             bake(image, BADGES["ob3-json"], RECEIPT)
+        with pytest.raises(MalformedBadge, match="SVG"):
+            baked_receipt(image + b"<!-- urn:badge-ledger:receipt -->")
 
     def test_a_huge_svg_is_refused_unread(self) -> None:
         """Its tree would fill the memory."""
         with pytest.raises(MalformedBadge, match="larger than"):
-            bake(b"<svg>" + b" " * MAX_SVG_BYTES, BADGES["ob3-json"], None)
+            bake(b"<svg>" + b" " * MAX_BAKED_SVG_BYTES, BADGES["ob3-json"], None)
+
+    def test_what_json_admits_and_xml_does_not_is_escaped(self) -> None:
+        """Noncharacters in a badge's text do not make the image unreadable, nor another badge of it."""
+        document = json.loads(ob3_json(ISSUER, 1)) | {"name": "\ufffe\uffff\x7f\x85\u2028"}
+        badge = read(json.dumps(document).encode())
+        baked = bake(SVG, badge, '{"x":"\uffff"}'.encode())
+        assert same(read(baked), badge)
+        assert json.loads(baked_receipt(baked) or b"") == {"x": "\uffff"}
 
 
 class TestPng:
