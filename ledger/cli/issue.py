@@ -242,10 +242,10 @@ class _Run:
 
     def write_report(self) -> None:
         """The file of --report; without it, one beside the receipts if there is something to report."""
-        from ledger.cli.report import DEFAULT_NAME, DONE, write_report
+        from ledger.cli.report import DEFAULT_NAME, TROUBLED, write_report
 
         path = self._options["report"] or self._out / DEFAULT_NAME
-        troubled = any(item.result not in DONE for item in self.items)
+        troubled = any(item.result in TROUBLED for item in self.items)
         if self._options["report"] is None and not (troubled and self._out.is_dir()):
             path.unlink(missing_ok=True)  # an earlier run's, and no longer true
             return

@@ -7,7 +7,7 @@ come out, and the badge itself stays there. Nothing is sent from here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
@@ -40,9 +40,9 @@ class Rules(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, gc=False):
-    """One badge of a source: the one in it (`number` 0), or the k-th one inside that."""
+    """One badge of a source: the one in it (`number` ""), or one inside that ("2", "2.1")."""
 
-    number: int = 0
+    number: str = ""
     commitment: bytes = b""
     salt: bytes | None = None
     slot: int | None = None
@@ -115,19 +115,34 @@ def embedded_slot(badge: Badge, status_base: str) -> int | None:
 def _prepare(source: Source, rules: Rules, archives: dict[str, Archive]) -> list[Found]:
     try:
         badge = badges.read(_bytes(source, archives))
-        inside = getattr(badges, "nested", lambda _: ())(badge)
     except LedgerError as error:
         return [Found(error=error.detail)]
-    found = [_commit(badge, rules)]
-    own = [each for each in inside if each.issuer in (None, rules.identifier)]
-    found[0].foreign_inside = len(inside) - len(own)
-    if not rules.nested:
-        found[0].own_inside = len(own)
-        return found
-    for number, each in enumerate(inside, 1):
-        if each in own or rules.other_issuer:
-            found.append(_commit(each, rules, number))
+    whole = _commit(badge, rules)
+    found = [whole]
+    for number, inner in _inside(badge):
+        if isinstance(inner, LedgerError):
+            if rules.nested:
+                found.append(Found(number, error=f"what is inside cannot be read: {inner.detail}"))
+        elif inner.issuer not in (None, rules.identifier) and not rules.other_issuer:
+            whole.foreign_inside += 1
+        elif rules.nested:
+            found.append(_commit(inner, rules, number))
+        else:
+            whole.own_inside += 1
     return found
+
+
+def _inside(badge: Badge, number: str = "") -> Iterator[tuple[str, Badge | LedgerError]]:
+    """(number, badge) for all badges inside a transcript, and inside those; numbers as of chapters: 1, 2, 2.1."""
+    try:
+        inner = badges.nested(badge)
+    except LedgerError as error:
+        yield number, error
+        return
+    for position, each in enumerate(inner, 1):
+        own = f"{number}.{position}" if number else str(position)
+        yield own, each
+        yield from _inside(each, own)
 
 
 def _bytes(source: Source, archives: dict[str, Archive]) -> bytes:
@@ -142,10 +157,10 @@ def _bytes(source: Source, archives: dict[str, Archive]) -> bytes:
     return archives[source.path].read(source.member, MAX_BADGE_FILE_BYTES)
 
 
-def _commit(badge: Badge, rules: Rules, number: int = 0) -> Found:
+def _commit(badge: Badge, rules: Rules, number: str = "") -> Found:
     found = Found(number)
     try:
-        if getattr(badge, "revoked", False):
+        if badge.revoked:
             raise InputError("the badge says of itself that it is revoked")
         if badge.issuer not in (None, rules.identifier) and not rules.other_issuer:
             raise InputError(

@@ -23,6 +23,8 @@ from ledger.errors import InputError
 
 #: The report of a run without --report, in the folder of the receipts.
 DEFAULT_NAME: Final = "badge-ledger-failed.ndjson"
+#: Results that a report names.
+TROUBLED: Final = ("failed", "open")
 _SUFFIXES: Final = (".ndjson", ".jsonl", ".csv")
 _EXAMPLES: Final = 3
 #: What a spreadsheet takes for the beginning of a formula.
@@ -37,7 +39,7 @@ def check_name(path: Path) -> None:
 
 def write_report(path: Path, items: Sequence[Item]) -> None:
     """Write every badge that failed or is open. Raises OSError."""
-    rows = [(item.label, item.result or "open", item.detail or "") for item in items if item.result not in DONE]
+    rows = [(item.label, item.result, item.detail or "") for item in items if item.result in TROUBLED]
     if path.suffix.lower() == ".csv":
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -64,9 +66,6 @@ def grouped(items: Iterable[Item]) -> list[str]:
             more = ", ..." if len(labels) > _EXAMPLES else ""
             lines.append(f"{len(labels)} badges: {reason} ({', '.join(labels[:_EXAMPLES])}{more})")
     return lines
-
-
-DONE: Final = ("issued", "present")
 
 
 def _text(cell: str) -> str:
