@@ -42,8 +42,8 @@ MAX_PERMUTATIONS: Final = 50_000
 
 _VC_CONTEXTS: Final = ("https://www.w3.org/ns/credentials/v2", "https://www.w3.org/2018/credentials/v1")
 _STATUS: Final = "https://www.w3.org/2018/credentials#credentialStatus"
-#: The members of a value object (JSON-LD 1.1 section 9.5).
-_LITERAL: Final = frozenset({"@value", "@language", "@type", "@direction"})
+#: The members of a text in a named language (VC 2.0 section 11.1), the one object with keywords that badges have.
+_LITERAL: Final = frozenset({"@value", "@language", "@direction"})
 #: Keywords of an expanded node that move statements away from it, or add what is no statement.
 _NOT_HERE: Final = frozenset({"@included", "@reverse", "@index", "@direction"})
 #: What the conversion to RDF takes for an IRI; the rest it leaves out.
@@ -137,7 +137,7 @@ def _members(document: Document) -> int:
     count = 0
     for item in _objects(document):
         for name, value in item.items():
-            if name == "@context" or (name in _LITERAL and "@value" in item):
+            if name == "@context" or (name in _LITERAL and {"@value", "@language"} <= item.keys()):
                 continue
             if name.startswith("@") or ":" in name:
                 raise NotChecked("the badge has a member that is named by an address or a keyword")
