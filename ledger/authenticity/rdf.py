@@ -14,8 +14,7 @@ permutations, and a property with n values is compared n^2 times. All of it is p
 hold, so it is counted: values, nesting, comparisons, permutations. What exceeds a limit is not checked. The limits are
 far above what badges need; tests show the time that the worst documents take.
 
-What this module does not do: fetch, or check signatures. pyld keeps caches for the whole process that are not safe in
-several threads.
+What this module does not do: fetch, or check signatures.
 """
 
 from __future__ import annotations
@@ -67,14 +66,13 @@ def to_rdf(document: Document, contexts: Contexts, most: int = MAX_VALUES) -> Rd
     Raises NotChecked for one that is too much or needs a context that is missing, Invalid for one that is no JSON-LD.
     """
     _require_bounded(document, contexts, most)
-    from openvc.proof.contexts import pyld_options
     from pyld import jsonld
 
     try:
-        expanded = jsonld.expand(document, pyld_options(contexts.loader))
+        expanded = jsonld.expand(document, contexts.options)
         if _comparisons(expanded) > MAX_COMPARISONS:
             raise NotChecked("the badge has a property with more values than are checked")
-        dataset = jsonld.to_rdf(expanded, pyld_options(contexts.loader))
+        dataset = jsonld.to_rdf(expanded, contexts.options)
         return Rdf(document, expanded, _canonicalize(dataset).encode("utf-8"))
     except NotChecked:
         raise
