@@ -8,8 +8,13 @@ from typing import Any
 
 import pytest
 from openbadgeslib.ob3 import OB3LdpVerifier
+from openvc.did.did_web import DidWebResolver
+from openvc.errors import OpenvcError
 from openvc.proof.data_integrity import DataIntegrityProofSuite
 
+from ledger.authenticity.check import check
+from ledger.authenticity.contexts import bundled_contexts
+from ledger.authenticity.keys import offline_keys, parse_pin
 from ledger.badges import canonical_json, read
 from ledger.base58 import parse_base58
 from ledger.cli.sign import EXAMPLE
@@ -231,6 +236,45 @@ class TestKeys:
         assert published["assertionMethod"] == [method["id"]] == [proof["verificationMethod"]]
         assert (published["id"], method["controller"]) == (identifier, identifier)
         assert parse_base58(method["publicKeyMultibase"][1:]) == b"\xed\x01" + KEY.public_key
+
+    def test_who_serves_the_printed_document_is_verified(self) -> None:
+        """openvc takes the key of a did:web from it, this program from it as a pin; without the method neither does."""
+        badge = signed(WEB)
+        document = key_document(WEB, KEY.public_key)
+        assert document is not None
+        resolver = DidWebResolver(lambda url: document)
+        found = DataIntegrityProofSuite().verify(badge, resolver=resolver, extra_contexts=_pinned_contexts())
+        assert found.issuer == WEB
+        keys = offline_keys([parse_pin(WEB, json.dumps(document).encode())])
+        contexts = bundled_contexts()
+        now_s = NOW_MS // 1000
+        own = check(read(json.dumps(badge).encode()), keys=keys, contexts=contexts, now_s=now_s)
+        assert (own.signature, own.reason) == ("verified", None)
+        without = {**document, "assertionMethod": []}
+        with pytest.raises(OpenvcError):
+            DataIntegrityProofSuite().verify(
+                badge, resolver=DidWebResolver(lambda url: without), extra_contexts=_pinned_contexts()
+            )
+
+    def test_this_program_verifies_what_it_signs(self) -> None:
+        """By the did:key alone, also under an https identifier whose document it has been given."""
+        own = check(
+            read(json.dumps(signed()).encode()),
+            keys=offline_keys(),
+            contexts=bundled_contexts(),
+            now_s=NOW_MS // 1000,
+        )
+        assert own.signature == "verified"
+        https = "https://academy.example/issuer"
+        document = json.dumps(key_document(https, KEY.public_key)).encode()
+        badge = signed(https, issuer={"type": ["Profile"], "name": "Academy"})
+        own = check(
+            read(json.dumps(badge).encode()),
+            keys=offline_keys([parse_pin(https, document)]),
+            contexts=bundled_contexts(),
+            now_s=NOW_MS // 1000,
+        )
+        assert (own.signature, own.reason) == ("verified", None)
 
     @pytest.mark.parametrize("identifier", [did_key(bytes([7]) + bytes(31)), "did:jwk:eyJrdHkiOiJPS1AifQ"])
     def test_a_did_that_is_one_key_has_no_other(self, identifier: str) -> None:
