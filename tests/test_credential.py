@@ -22,10 +22,10 @@ from ledger.credential import (
     MAX_DOCUMENT_BYTES,
     OB3_CONTEXT,
     VC2_CONTEXT,
-    _pinned_contexts,
     add_status,
     complete,
     key_document,
+    pinned_contexts,
     sign,
     verification_method,
 )
@@ -172,7 +172,7 @@ class TestAddStatus:
 class TestSign:
     def test_openvc_verifies_it_by_the_did_key(self) -> None:
         """Without a key being handed to it."""
-        found = DataIntegrityProofSuite().verify(signed(), extra_contexts=_pinned_contexts())
+        found = DataIntegrityProofSuite().verify(signed(), extra_contexts=pinned_contexts())
         assert found.issuer == DID
 
     def test_openbadgeslib_verifies_it(self) -> None:
@@ -193,7 +193,7 @@ class TestSign:
             place = place[step]
         place[path[-1]] = "7"
         with pytest.raises(Exception, match="does not verify"):
-            DataIntegrityProofSuite().verify(changed, extra_contexts=_pinned_contexts())
+            DataIntegrityProofSuite().verify(changed, extra_contexts=pinned_contexts())
 
     @pytest.mark.parametrize(
         ("changes", "place"),
@@ -243,7 +243,7 @@ class TestKeys:
         document = key_document(WEB, KEY.public_key)
         assert document is not None
         resolver = DidWebResolver(lambda url: document)
-        found = DataIntegrityProofSuite().verify(badge, resolver=resolver, extra_contexts=_pinned_contexts())
+        found = DataIntegrityProofSuite().verify(badge, resolver=resolver, extra_contexts=pinned_contexts())
         assert found.issuer == WEB
         keys = offline_keys([parse_pin(WEB, json.dumps(document).encode())])
         contexts = bundled_contexts()
@@ -253,7 +253,7 @@ class TestKeys:
         without = {**document, "assertionMethod": []}
         with pytest.raises(OpenvcError):
             DataIntegrityProofSuite().verify(
-                badge, resolver=DidWebResolver(lambda url: without), extra_contexts=_pinned_contexts()
+                badge, resolver=DidWebResolver(lambda url: without), extra_contexts=pinned_contexts()
             )
 
     def test_this_program_verifies_what_it_signs(self) -> None:
