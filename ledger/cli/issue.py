@@ -125,7 +125,8 @@ class _Run:
                     self._note(found)
                     self.items += items_of(source, found)
                 progress.advance(len(results))
-        name_receipts(self.items)
+        for item in name_receipts(self.items):
+            item.fail("its receipt would have the name of another badge's: rename it")
         self._seconds["reading"] = round(self._output.clock.monotonic() - started, 3)
 
     async def _open_log(self) -> Log:
