@@ -239,7 +239,8 @@ def _check_terms(document: dict[str, Any]) -> None:
 
     try:
         jsonld.expand(document, pyld_options(document_loader(pinned_contexts())), on_property_dropped=drop)
-    except (jsonld.JsonLdError, RecursionError):
+    except Exception:
+        # A third party's processor: besides its own errors, whatever an odd document makes it stumble over.
         raise MalformedBadge("the badge is not JSON-LD that its @context admits") from None
     if dropped:
         named = [name[:60] for name in dropped][:_MAX_NAMED]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from openbadgeslib.ob3 import OB3LdpVerifier
 from openvc.did.did_web import DidWebResolver
 from openvc.errors import OpenvcError
@@ -40,6 +43,36 @@ ID = "urn:uuid:0b6f6c61-5b0a-4a4e-9a3f-0d1b7a1d9a01"
 NOW_MS = 1_793_000_000_999
 BASE = "https://ledger.example/2026/status/"
 CREDENTIAL: dict[str, Any] = {"type": ["VerifiableCredential"], "credentialSubject": {"id": "did:example:subject"}}
+
+NAMES = [
+    "@context",
+    "@id",
+    "@type",
+    "@graph",
+    "@included",
+    "@reverse",
+    "@language",
+    "type",
+    "id",
+    "issuer",
+    "validUntil",
+    "credentialSubject",
+    "evidence",
+    "name",
+    "achievement",
+    "criteria",
+    "foo",
+    "image",
+    "refreshService",
+    "termsOfUse",
+    "credentialSchema",
+    "relatedResource",
+]
+VALUES: list[Any] = [
+    *(None, True, 0, 1.5, 1e300, "", "x", "https://a.example/x", "_:b", "@id", "did:example:1", "2026-01-01T00:00:00Z"),
+    *([], [[]], [None], ["VerifiableCredential"]),
+    *({}, {"a": 1}, {"@id": "x"}, {"@value": 1}, {"id": "urn:x:y"}, {"@context": {}}),
+]
 
 
 def document(**changes: Any) -> dict[str, Any]:
@@ -218,6 +251,37 @@ class TestSign:
             nested = {"evidence": nested}
         with pytest.raises(LedgerError):
             signed(evidence=nested)
+
+
+class TestOddDocuments:
+    @settings(deadline=None, max_examples=60)
+    @given(st.data())
+    def test_whatever_stands_in_a_document_ends_in_a_badge_or_a_sentence(self, data: st.DataObject) -> None:
+        """Values of every kind under every name that JSON-LD or a badge gives a meaning; never another exception."""
+        odd = copy.deepcopy(EXAMPLE)
+        for _ in range(data.draw(st.integers(1, 3))):
+            place = data.draw(st.sampled_from(_places(odd)))
+            value = copy.deepcopy(data.draw(st.sampled_from(VALUES)))
+            if isinstance(place, dict):
+                place[data.draw(st.sampled_from([*NAMES, *place]))] = value
+            else:
+                place.insert(0, value)
+        with suppress(LedgerError):
+            made = complete(odd, DID, new_id=ID, now_ms=NOW_MS)
+            sign(add_status(made, BASE, 1), KEY, created_ms=NOW_MS)
+
+    def test_a_context_inside_that_is_no_address_is_one_sentence(self) -> None:
+        """What the test above found: the processor raises an error of another kind for it."""
+        subject = copy.deepcopy(EXAMPLE["credentialSubject"])
+        subject["achievement"]["@context"] = ["VerifiableCredential"]
+        with pytest.raises(MalformedBadge, match="not JSON-LD"):
+            completed(credentialSubject=subject)
+
+
+def _places(value: Any) -> list[Any]:
+    """Every object and array in a document."""
+    inside = value.values() if isinstance(value, dict) else value
+    return [value, *(place for child in inside if isinstance(child, dict | list) for place in _places(child))]
 
 
 class TestKeys:
