@@ -58,10 +58,10 @@ def quickly(data: bytes) -> dict[str, Any] | None:
         document = msgspec.json.decode(data)
         if not isinstance(document, dict) or msgspec.json.encode(document) != compact:
             return None
-        doubtful = not compact.isascii() and _HIGH.search(compact) and _has_high_name(document)
-        return None if doubtful else document
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return None
+    doubtful = not compact.isascii() and _HIGH.search(compact) and _has_high_name(document)
+    return None if doubtful else document
 
 
 def _has_numbers(compact: bytes) -> bool:
