@@ -180,6 +180,22 @@ class TestAuthentic:
         assert based.status == 1
         assert "another place in the status lists" in based.out
 
+    def test_the_policys_url_tells_where_the_lists_are(
+        self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges
+    ) -> None:
+        """The log's address in the policy counts beside its name, so that a badge with another place is refused."""
+        badges.folder.mkdir()
+        entry = status_entry("https://log.example/here/status/3/revocation", 77)
+        (badges.folder / "a.json").write_bytes(ob3_json(badges.issuer, 1, status=[entry]))
+        cli.ok("issue", "badges", "--out", "badges", "--key", key)
+        text = (cli.folder / "trust.policy").read_text()
+        assert cli("verify", badges.folder / "a.json", "--policy", "trust.policy").status == 0
+        first, _, rest = text.partition("\n")
+        (cli.folder / "trust.policy").write_text(f"{first} https://log.example/here/\n{rest}")
+        ran = cli("verify", badges.folder / "a.json", "--policy", "trust.policy")
+        assert ran.status == 1
+        assert "another place in the status lists" in ran.out
+
     def test_pins_and_contexts_that_cannot_be_used_are_told(self, cli: Cli, badge: Path) -> None:
         """Exit status 2, and the sentence names what was typed."""
         arguments = ("verify", badge, "--receipt", "out/a.receipt.json", "--policy", "trust.policy", "--pin")
