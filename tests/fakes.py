@@ -81,8 +81,6 @@ class FakeLedger:
         self.max_events = 100_000
         #: Where it says that its status lists stand; nothing by default.
         self.status_lists = ""
-        #: Where it says that its status lists stand; nothing by default.
-        self.status_lists = ""
         self.retry_after: str | None = None
         #: Slots that are handed out although they are taken.
         self.stale_slots: list[int] = []
@@ -198,7 +196,6 @@ class FakeLedger:
                 "checkpoint": self.note().decode(),
                 "limits": {"max_events": self.max_events},
                 "software": {"name": "fake", "version": "0"},
-                "status_lists": self.status_lists,
                 "status_lists": self.status_lists,
             }
         )
