@@ -37,7 +37,7 @@ LAYERS = (
         "slots",
         "keyfile",
     ),
-    ("badges", "replay", "assemble", "units"),
+    ("badges", "replay", "assemble", "units", "evidence"),
     ("receipt", "verdict", "verify"),
     ("store", "tilereader"),
     ("sequencer", "publisher", "guard", "publication", "lookup", "duplicates", "prover"),
