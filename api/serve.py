@@ -14,6 +14,7 @@ import contextlib
 import gc
 import logging
 import os
+import random
 import re
 import secrets
 import signal
@@ -28,13 +29,17 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from api.app import create_app
+from api.exchange import HttpExchange
 from api.fetch import DocumentFetcher
 from ledger import faults
 from ledger.clock import Clock, SystemClock
-from ledger.errors import KeyFileError, MalformedInput, OperationError
+from ledger.errors import KeyFileError, LedgerError, MalformedInput, OperationError
+from ledger.gather import Gatherer, make_gatherer
 from ledger.guard import SqliteGuard
+from ledger.history import History
 from ledger.keyfile import load_log_key, load_log_mldsa44_key, save_log_key
 from ledger.node import Node, NodeOptions
+from ledger.policy import MAX_POLICY_BYTES, parse_policy
 from ledger.publisher import HeadSigner
 from ledger.signing import Ed25519Key, MLDSA44Key
 from ledger.store import EmbeddedPostgres, Store
@@ -60,6 +65,9 @@ class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
     answer_timeout_s: float = 20.0
     #: A process that stands still this long loses the head's lock and the publisher's to others.
     lock_timeout_s: float = 10.0
+    #: Witnesses whose cosignatures a head needs before it is published.
+    policy: Path | None = None
+    witness_timeout_s: float = 5.0
     fault: str = ""
 
 
@@ -190,7 +198,35 @@ async def open_node(options: ServeOptions, clock: Clock, stack: contextlib.Async
         answer_timeout_s=options.answer_timeout_s,
         lock_timeout_s=options.lock_timeout_s,
     )
-    return Node(store, guard, signer, clock, node_options, secrets.token_bytes(32)), token_file
+    gatherer = await open_gatherer(options, store, signer, clock, stack)
+    return Node(store, guard, signer, clock, node_options, secrets.token_bytes(32), gatherer), token_file
+
+
+async def open_gatherer(
+    options: ServeOptions, store: Store, signer: HeadSigner, clock: Clock, stack: contextlib.AsyncExitStack
+) -> Gatherer | None:
+    """What gathers cosignatures as the policy file demands; None without one. Raises OperationError."""
+    if options.policy is None:
+        return None
+    try:
+        with options.policy.open("rb") as file:
+            policy = parse_policy(file.read(MAX_POLICY_BYTES + 1))
+    except OSError as error:
+        raise OperationError(f"cannot read the policy {options.policy}: {error.strerror}") from error
+    except LedgerError as error:
+        raise OperationError(f"{options.policy}: {error.detail}") from error
+    exchange = HttpExchange(options.witness_timeout_s)
+    gatherer = make_gatherer(
+        policy,
+        signer.verifier_keys,
+        exchange,
+        History(store),
+        clock,
+        random.random,
+        answer_s=options.witness_timeout_s,
+    )
+    await stack.enter_async_context(exchange)
+    return gatherer
 
 
 def load_signer(keys: Path, origin: str, *, create: bool) -> HeadSigner:

@@ -25,6 +25,7 @@ POINTS = (
     "publisher.after-proof",
     "publisher.after-guard",
     "publisher.after-sign",
+    "publisher.after-gather",
     "publisher.after-publish",
 )
 

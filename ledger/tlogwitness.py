@@ -46,8 +46,6 @@ TEXT_TYPE: Final = "text/plain; charset=utf-8"
 MAX_PROOF_LINES: Final = 63
 #: What a witness of ours reads. A checkpoint with ten ML-DSA-44 signatures and the longest proof has 36 KiB.
 MAX_REQUEST_BYTES: Final = 64 << 10
-#: What a log may send to a witness it does not know: the least that known ones take.
-MAX_SENT_BYTES: Final = 10 << 10
 #: Of an answer with signature lines: nineteen of ML-DSA-44.
 MAX_COSIGNATURES_BYTES: Final = 64 << 10
 #: Nineteen digits and a newline.
