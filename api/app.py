@@ -12,7 +12,8 @@ from api.metrics import Metrics
 from api.openapi import build_openapi
 from api.problems import Handler, problems
 from api.routes import ROUTES
-from ledger.issuers import Fetch, Issuers
+from ledger.documents import Fetch
+from ledger.issuers import Issuers
 from ledger.node import Node
 
 

@@ -40,7 +40,7 @@ LAYERS = (
     ("badges", "replay", "assemble", "units", "evidence"),
     ("receipt", "verdict", "verify"),
     ("store", "tilereader"),
-    ("sequencer", "publisher", "guard", "publication", "lookup", "duplicates", "prover"),
+    ("sequencer", "publisher", "guard", "publication", "lookup", "duplicates", "prover", "gather", "history"),
     ("node", "issuers", "answers", "client", "auditor", "witness", "mirror", "check"),
     ("cli",),
     ("api",),

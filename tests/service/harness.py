@@ -44,6 +44,7 @@ from ledger.check import Report, check_store
 from ledger.checkpoint import open_checkpoint
 from ledger.clock import Clock
 from ledger.cosignature import verify_cosignature
+from ledger.documents import Fetch
 from ledger.entry import (
     ADD,
     ISSUE,
@@ -63,7 +64,6 @@ from ledger.entry import (
 )
 from ledger.errors import LedgerError
 from ledger.guard import Guard, SqliteGuard
-from ledger.issuers import Fetch
 from ledger.lookup import Lookup
 from ledger.message import idempotency_key, key_message, slots_message
 from ledger.node import Node, NodeOptions
