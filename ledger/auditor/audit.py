@@ -43,9 +43,8 @@ from ledger.note import VerifierKey, parse_note
 from ledger.policy import Policy, evaluate
 from ledger.tiles import TILE_WIDTH, Tile, bundles_for_range, decode_bundle
 
-#: How far the time of a head may be from the auditor's clock, milliseconds: ahead of it, and behind it (an idle ledger
-#: commits a status_root every five minutes).
-MAX_SKEW_MS: Final = 600_000
+#: How far ahead of the auditor's clock the newest entry may be, milliseconds.
+MAX_AHEAD_MS: Final = 600_000
 
 
 class Mismatch(VerificationError):
@@ -87,7 +86,8 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class Auditor:
-    """The audit of one log. Not to be used by two tasks at once; after a LedgerError, made anew from its state."""
+    """The audit of one log. Not to be used by two tasks at once. What a source failed to answer can be asked again;
+    after Convicted, Mismatch or UnknownEntry the follower may hold what is not of the log, and is made anew."""
 
     def __init__(
         self,
@@ -97,14 +97,16 @@ class Auditor:
         *,
         clock: Clock,
         evidence: Path,
+        max_age_s: int | None = None,
         depth: int = 16,
         save: Callable[[State], None] = lambda state: None,
         save_every: int = 2_000_000,
         on_unit: Callable[[Logged], None] = lambda logged: None,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
-        """`evidence`: where a file that convicts is written; `depth`: bundles asked for at once; `save` is handed the
-        state at each head and every `save_every` entries; `progress` entries read and entries there are."""
+        """`evidence`: folder for a file that convicts. `max_age_s`: an older newest entry is an alarm; None never.
+        `depth`: bundles asked for at once. `save` is handed the state at each head and every `save_every` entries,
+        `progress` how many entries were read and how many there are."""
         if not sources:
             raise ValueError("an audit needs a source")
         self.follower = follower
@@ -112,6 +114,7 @@ class Auditor:
         self._policy = policy
         self._clock = clock
         self._evidence = evidence
+        self._max_age_s = max_age_s
         self._depth = depth
         self._save = save
         self._save_every = save_every
@@ -126,7 +129,7 @@ class Auditor:
         """Bring the audit to the newest head of its sources.
 
         Raises Convicted with the evidence's path, Mismatch, UnknownEntry (entries that this version does not know),
-        SignatureInvalid, QuorumNotMet, and what reading raises. The follower is of no use after the first three.
+        SignatureInvalid, and what reading raises.
         """
         self._alarms = []
         before = self.follower.size
@@ -214,9 +217,9 @@ class Auditor:
 
     def _check_clock(self) -> None:
         skew_ms = self.follower.replay.time - self._clock.now_ms()
-        if skew_ms > MAX_SKEW_MS:
+        if skew_ms > MAX_AHEAD_MS:
             self._alarm("clock", f"the log's newest entry is {skew_ms // 1000} s ahead of this machine's clock")
-        elif skew_ms < -MAX_SKEW_MS:
+        elif self._max_age_s is not None and -skew_ms > self._max_age_s * 1000:
             self._alarm("stale", f"the log's newest entry is {-skew_ms // 1000} s old")
 
     # Entries ----------------------------------------------------------------------------------------------------------
@@ -231,6 +234,7 @@ class Auditor:
         if checkpoint.size < follower.size:
             self._alarm("behind", f"{head.source.name} shows a head of {checkpoint.size} entries; more were read")
             return
+        follower.drop_incomplete()
         try:
             await self._read(head.source, checkpoint.size)
             follower.check_sealed()

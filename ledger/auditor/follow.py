@@ -78,6 +78,10 @@ class Follower:
             for level, index, data in self._edge.extend(logged.leaves()):
                 yield Tile(level, index), data
 
+    def drop_incomplete(self) -> None:
+        """Forget a submission that was fed in part: what was being read broke off, and is read again."""
+        self._reader = UnitReader(self.size)
+
     def partial_tiles(self) -> list[tuple[Tile, bytes]]:
         """The partial hash tiles at the right edge."""
         found = []

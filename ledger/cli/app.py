@@ -37,6 +37,8 @@ COMMANDS: Final = {
     "verify": "ledger.cli.verify:verify",
     "policy": "ledger.cli.policy:policy",
     "log": "ledger.cli.log:log",
+    "audit": "ledger.cli.audit:audit",
+    "verify-evidence": "ledger.cli.audit:verify_evidence",
     "serve": "ledger.cli.serve:serve",
     "check": "ledger.cli.check:check",
 }

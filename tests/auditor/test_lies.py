@@ -30,6 +30,7 @@ def auditor(tmp_path: Path, *folders: Path, follower: Follower | None = None, no
         follower or Follower(log.origin),
         clock=FakeClock(log.time if now_ms is None else now_ms),
         evidence=tmp_path / "evidence",
+        max_age_s=600,
     )
 
 
