@@ -39,7 +39,9 @@ COMMANDS: Final = {
     "log": "ledger.cli.log:log",
     "audit": "ledger.cli.audit:audit",
     "verify-evidence": "ledger.cli.audit:verify_evidence",
+    "mirror": "ledger.cli.mirror:mirror",
     "serve": "ledger.cli.serve:serve",
+    "witness": "ledger.cli.witness:witness",
     "check": "ledger.cli.check:check",
 }
 

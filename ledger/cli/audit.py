@@ -69,7 +69,7 @@ async def _run(output: Output, places: tuple[str, ...], policy: Policy, options:
     (origin,) = origins
     max_age: int | None = options["max_age"]
     async with contextlib.AsyncExitStack() as stack:
-        sources = [await _open(place, output, stack) for place in places]
+        sources = [await open_source(place, output, stack) for place in places]
         bindings = None
         if options["fetch_documents"]:
             from api.fetch import DocumentFetcher
@@ -104,7 +104,8 @@ async def _run(output: Output, places: tuple[str, ...], policy: Policy, options:
     return 1 if found.alarms else 0
 
 
-async def _open(place: str, output: Output, stack: contextlib.AsyncExitStack) -> Source:
+async def open_source(place: str, output: Output, stack: contextlib.AsyncExitStack) -> Source:
+    """A log by URL, or by the folder of a mirror. Raises InputError."""
     from ledger.auditor.source import FolderSource, HttpSource
     from ledger.client import LedgerClient
 
