@@ -33,7 +33,7 @@ from api.exchange import HttpExchange
 from api.fetch import DocumentFetcher
 from ledger import faults
 from ledger.clock import Clock, SystemClock
-from ledger.errors import KeyFileError, LedgerError, MalformedInput, OperationError
+from ledger.errors import KeyFileError, LedgerError, MalformedInput, OperationError, Pending
 from ledger.gather import Gatherer, make_gatherer
 from ledger.guard import SqliteGuard
 from ledger.history import History
@@ -165,12 +165,34 @@ async def _serve(options: ServeOptions, ready: Callable[[Started], None]) -> Non
             verifier_keys=node.verifier_keys,
             operator_token_file=token_file,
         )
-        await node.published()
-        gc.freeze()
-        log.info("serve.ready", url=started.url, origin=started.origin, verifier_key=started.verifier_keys[0])
-        ready(started)
-        await stop.wait()
+        first_head = asyncio.create_task(_first_head(node))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({first_head, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if first_head.done():
+                first_head.result()
+                gc.freeze()
+                log.info("serve.ready", url=started.url, origin=started.origin, verifier_key=started.verifier_keys[0])
+                ready(started)
+                await stopping
+        finally:
+            first_head.cancel()
+            stopping.cancel()
         log.info("serve.stopping")
+
+
+async def _first_head(node: Node) -> None:
+    """Wait for the first head of a new log; where witnesses keep it from being published, for as long as they do."""
+    log = structlog.get_logger("serve")
+    while True:
+        try:
+            await node.published()
+        except Pending as error:
+            if node.gatherer is None or node.gatherer.lacking() is None:
+                raise
+            log.warning("serve.waiting", reason=error.detail)
+        else:
+            return
 
 
 async def open_node(options: ServeOptions, clock: Clock, stack: contextlib.AsyncExitStack) -> tuple[Node, Path]:
