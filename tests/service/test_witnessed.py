@@ -313,7 +313,7 @@ async def test_one_liar_changes_nothing(ring: Witnessed) -> None:
     service = await ring.start()
     party = await Party("alice").register(service.client)
     for mood in ("lies-ahead", "lies-around", "garbage", "huge", "redirect", "wrong-signature", "other-head", "future"):
-        ring.witnesses[0].mood = mood  # type: ignore[assignment]
+        ring.witnesses[0].mood = mood
         await service.client.submit(party.issues(1))
         note = (await service.client.get("/checkpoint")).body
         assert not cosigned_by(note, ring.witnesses[0])
