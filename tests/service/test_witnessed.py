@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from api.exchange import HttpExchange
 from ledger.errors import ForkDetected, WitnessAhead
@@ -174,11 +175,14 @@ async def test_an_overdue_head_gives_way_to_the_newest(ring: Witnessed) -> None:
     ring.witnesses[1].mood = ring.witnesses[2].mood = "dead"
     blocks = []
     alone = ring.witnesses[0]
-    for _ in range(3):
-        standing = alone.size
-        blocks.append(party.issues(2))
-        assert (await client.send(blocks[-1])).type == "pending"
-        await until(lambda size=standing: alone.size > size, "it cosigns a newer head")  # type: ignore[misc]
+    with capture_logs() as logs:
+        for _ in range(3):
+            standing = alone.size
+            blocks.append(party.issues(2))
+            assert (await client.send(blocks[-1])).type == "pending"
+            await until(lambda size=standing: alone.size > size, "it cosigns a newer head")  # type: ignore[misc]
+    (told,) = [event for event in logs if event["event"] == "publisher.below-quorum"]
+    assert "missing w2, w3" in told["reason"]
     assert await client.head_size() == before
     guard = await service.node.guard.read()
     assert before < alone.size <= guard.size <= service.node.sequencer.replay.size
