@@ -245,10 +245,10 @@ def _convict_prefix(evidence: Evidence, head: Checkpoint, proof: list[bytes], en
 
 
 def violation_of(error: RuleViolation | MalformedEntry) -> tuple[str, int]:
-    """(rule, log index) of what a replay found; a malformed entry breaks the rule `malformed`."""
+    """(rule, log index) of what a replay found; a malformed entry breaks the rule `malformed-entry`."""
     if isinstance(error, RuleViolation):
         return error.rule, -1 if error.index is None else error.index
-    return "malformed", int(error.members.get("index", -1))
+    return "malformed-entry", int(error.members.get("index", -1))
 
 
 def _pages(entries: Iterable[bytes]) -> Iterator[list[bytes]]:

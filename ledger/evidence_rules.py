@@ -4,7 +4,7 @@ A rule stands here only if no other entry of the log could make the breach undon
 by two entries for good; that a slot was never issued is not, and takes the whole log (`evidence`, kind prefix).
 
     rule                    entries of the excerpt, besides the one at `index`
-    malformed               none: the codec refuses it (an unknown version or type breaks nothing)
+    malformed-entry         none: the codec refuses it (an unknown version or type breaks nothing)
     entry-order             none: entry 0 is log_params and no other, entry 1 a status_root
     origin                  none: entry 0 names another log than the head
     head-unsealed           none: the last entry under the head is no status_root
@@ -348,7 +348,7 @@ def _list_number(x: Excerpt) -> str | None:
 
 
 _CHECKS: dict[str, Callable[[Excerpt], str | None]] = {
-    "malformed": _malformed,
+    "malformed-entry": _malformed,
     "entry-order": _entry_order,
     "origin": _origin,
     "head-unsealed": _head_unsealed,

@@ -151,8 +151,10 @@ def test_every_kind_of_failure_of_the_command_line_is_explained() -> None:
 
 def test_every_metric_is_explained() -> None:
     """operations.md has a row for each metric, and none for one that there is not."""
-    source = (ROOT / "api" / "metrics.py").read_text(encoding="utf-8")
-    metrics = set(re.findall(r'"(badge_ledger_[a-z_]+)"', source))
+    metrics = set()
+    for folder in ("api", "ledger"):
+        for path in (ROOT / folder).rglob("*.py"):
+            metrics |= set(re.findall(r'"(badge_ledger_[a-z_]+)"', path.read_text(encoding="utf-8")))
     assert metrics
     table = rows(section(read("operations.md"), "Metrics"))
     assert {name for name in table if name.startswith("badge_ledger_")} == metrics

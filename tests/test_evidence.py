@@ -76,7 +76,7 @@ def test_no_file_about_an_honest_log_convicts(data: st.DataObject) -> None:
 
 def test_entries_have_to_be_under_the_head() -> None:
     """An entry that the log never had, under a proof of others."""
-    document = msgspec.json.decode(excerpt("malformed", 7, {7}), type=Evidence)
+    document = msgspec.json.decode(excerpt("malformed-entry", 7, {7}), type=Evidence)
     forged = msgspec.structs.replace(document.entries[0], data="AQ==")
     with pytest.raises(ProofInvalid):
         verify_evidence(msgspec.json.encode(msgspec.structs.replace(document, entries=[forged])), (), KEYS)

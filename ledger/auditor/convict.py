@@ -158,7 +158,7 @@ async def _relevant(source: Source, rule: str, index: int, size: int) -> set[int
     """The indexes of the entries that `evidence_rules` wants for this breach. Raises LedgerError."""
     raw = await read_entry(source, index, size)
     wanted = {index}
-    if rule == "malformed":
+    if rule == "malformed-entry":
         return wanted
     entry = decode(raw)
     if isinstance(entry, Submission):

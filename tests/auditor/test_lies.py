@@ -237,7 +237,7 @@ def second_log_params(liar: Liar) -> tuple[str, int, Kind]:
 def malformed_entry(liar: Liar) -> tuple[str, int, Kind]:
     index = liar.add(liar.entries[2][:-1])
     liar.seal()
-    return "malformed", index, "excerpt"
+    return "malformed-entry", index, "excerpt"
 
 
 def list_opened_twice(liar: Liar) -> tuple[str, int, Kind]:
