@@ -14,6 +14,7 @@ import pytest
 
 import ledger.check
 import ledger.client
+import ledger.gather_peer
 import ledger.guard  # noqa: F401 - their errors are in the tree below
 from api.context import ServiceLimits
 from api.routes import ROUTES
