@@ -34,6 +34,7 @@ from ledger.errors import (
     MalformedEntry,
     QuorumNotMet,
     RuleViolation,
+    Unavailable,
     UnknownEntry,
     VerificationError,
 )
@@ -163,9 +164,14 @@ class Auditor:
     async def audit_head(self, note: bytes) -> None:
         """Audit exactly the head of this signed note, from the first source: what an auditing witness does. Raises as
         `run`; a head that is older than what was audited is compared with it."""
+        self._alarms = []
         head = self._open(self._sources[0], note)
         await self._rollbacks([head])
         await self._advance(head)
+        if head.checkpoint.size > self.follower.proven.size:
+            raise Unavailable(
+                f"more was read than the {head.checkpoint.size} entries of this head: a newer one is needed"
+            )
         await self._check_prefix(head)
 
     # Heads ------------------------------------------------------------------------------------------------------------

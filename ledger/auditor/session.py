@@ -73,15 +73,35 @@ class Session:
         try:
             audited = await self._auditor.run()
         except (Mismatch, UnknownEntry):
-            with suppress(FileNotFoundError):
-                self._part.unlink()
-            self._watch.take()
-            self._auditor = self._make(with_part=False)
+            self._start_again()
             raise
         alarms = list(audited.alarms)
         if self._bindings is not None:
             alarms += [Alarm("binding", text) for text in await self._bindings.check(self._auditor.follower.replay)]
         return Round(audited, tuple(self._watch.take()), tuple(alarms))
+
+    async def audit_head(self, note: bytes) -> None:
+        """Audit exactly this signed head, from the first source: what an auditing witness does before it cosigns.
+
+        Raises as `round`. A head that is no newer than what passed is compared with it.
+        """
+        try:
+            await self._auditor.audit_head(note)
+        except (Mismatch, UnknownEntry):
+            self._start_again()
+            raise
+
+    @property
+    def time_ms(self) -> int:
+        """The log's time of the newest head that passed, milliseconds."""
+        return self._auditor.follower.replay.time
+
+    def _start_again(self) -> None:
+        """Nobody signed what was read last: go back to the newest head that passed."""
+        with suppress(FileNotFoundError):
+            self._part.unlink()
+        self._watch.take()
+        self._auditor = self._make(with_part=False)
 
     def _make(self, *, with_part: bool) -> Auditor:
         found = load_state(self._state)
