@@ -26,8 +26,6 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from ledger.tlogwitness import ADD_CHECKPOINT, MAX_REQUEST_BYTES, SIGN_SUBTREE, checkpoint_path
 from ledger.witness import Answer, Witness
 
-#: Requests whose body is under way or that are worked on.
-MAX_CONCURRENT: Final = 512
 BODY_PATIENCE_S: Final = 10.0
 
 _log = structlog.get_logger("api")
@@ -49,7 +47,6 @@ class _Service:
     def __init__(self, witness: Witness, body_patience_s: float) -> None:
         self._witness = witness
         self._patience_s = body_patience_s
-        self._concurrent = 0
         self._origins = {checkpoint_path(origin).partition("/")[0]: origin for origin in witness.logs}
         r = self._registry = CollectorRegistry()
         self._requests = Counter(
@@ -94,20 +91,13 @@ class _Service:
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _answer(self, request: web.Request, operation: str) -> web.Response:
-        if self._concurrent >= MAX_CONCURRENT:
-            answer = Answer(503, b"too many requests at once; nothing changed\n", retry_after_s=1)
+        body = await _read_body(request, self._patience_s)
+        if isinstance(body, Answer):
+            answer = body
+        elif operation == ADD_CHECKPOINT:
+            answer = await self._witness.add_checkpoint(body)
         else:
-            self._concurrent += 1
-            try:
-                body = await _read_body(request, self._patience_s)
-                if isinstance(body, Answer):
-                    answer = body
-                elif operation == ADD_CHECKPOINT:
-                    answer = await self._witness.add_checkpoint(body)
-                else:
-                    answer = self._witness.sign_subtree(body)
-            finally:
-                self._concurrent -= 1
+            answer = self._witness.sign_subtree(body)
         self._requests.labels(operation, str(answer.status)).inc()
         return _respond(answer)
 
