@@ -7,6 +7,9 @@ from aiohttp import web
 from api.context import CONTEXT, answer
 from ledger.errors import LedgerStopped, Unavailable
 
+#: Every head lacks its quorum for as long as its witnesses take to answer: that is no news.
+QUORUM_PATIENCE_S = 1.0
+
 
 async def get_healthz(request: web.Request) -> web.Response:
     """200 while the process runs its loop, even where the ledger has stopped writing: a restart would not mend that."""
@@ -25,7 +28,7 @@ async def get_readyz(request: web.Request) -> web.Response:
     head = node.publication.head
     if head is None:
         raise Unavailable("no head is published yet", retry_after_s=1)
-    lacking = node.gatherer.lacking() if node.gatherer is not None else None
+    lacking = node.gatherer.lacking(for_s=QUORUM_PATIENCE_S) if node.gatherer is not None else None
     age_s = node.clock.now_ms() / 1000 - head.time_s
     if age_s > 2 * node.options.heartbeat_s:
         why = f": {lacking.detail}" if lacking is not None else ""

@@ -176,11 +176,16 @@ class Gatherer:
 
     # -- for whoever asks how it goes -----------------------------------------------------------------------------
 
-    def lacking(self) -> QuorumNotMet | None:
-        """What the newest head lacks, as a sentence that says what troubles whom; None if nothing."""
+    @property
+    def blocked(self) -> bool:
+        """Whether the last survey left too few witnesses for a quorum."""
+        return self._blocked is not None
+
+    def lacking(self, *, for_s: float = 0.0) -> QuorumNotMet | None:
+        """What the newest head has lacked for `for_s` seconds, and what troubles whom; None if nothing."""
         if self._blocked is not None:
             return QuorumNotMet(self._sentence(self._blocked), **self._blocked.members)
-        if self._round is None or self._round.met.is_set():
+        if self._round is None or self._round.met.is_set() or self.waiting_s() < for_s:
             return None
         try:
             self._policy.check_quorum(self._round.cosigned)

@@ -135,7 +135,8 @@ class Publisher:
             finally:
                 self.is_publisher = False
             # What was elected and published nothing is no better off than what was not elected.
-            pause_s = 0.1 if self.publications > before else min(2.0, pause_s * 2)
+            longest_s = 15.0 if self._gatherer is not None and self._gatherer.blocked else 2.0
+            pause_s = 0.1 if self.publications > before else min(longest_s, pause_s * 2)
             await self._clock.sleep(pause_s)
 
     async def _publish_until_lost(self, session: PublisherSession) -> None:

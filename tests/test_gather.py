@@ -275,6 +275,7 @@ async def test_one_that_is_needed_and_fails_holds_up_and_is_named(mood: Mood) ->
             trouble = scene.gatherer.states()[1].trouble
             assert lacking.detail == f"the quorum is not met: group g has 1 of 2 needed, missing w2; w2: {trouble}"
             assert lacking.members == {"missing": ["w2"]}
+            assert scene.gatherer.lacking(for_s=1) is None
             scene.moods("honest", "honest")
             await scene.clock.turn(LONGEST_PAUSE_S)
             await scene.clock.turn(GRACE_S)

@@ -126,9 +126,12 @@ async def test_below_the_quorum_the_ledger_waits_and_says_for_whom(ring: Witness
     assert answer.type == "pending"
     assert service.node.sequencer.replay.size == answer.json["first_index"] + answer.json["count"] + 2
     assert (await client.get("/checkpoint")).body == before.body
-    ready = await client.get("/readyz")
-    assert ready.status == 200
-    assert "missing w2, w3" in ready.json["quorum"]
+
+    async def told() -> bool:
+        ready = await client.get("/readyz")
+        return ready.status == 200 and "missing w2, w3" in ready.json["quorum"]
+
+    await until(told, "it says so to who asks")
     assert await metric(client, "badge_ledger_quorum_waiting_seconds") > 0
     assert await metric(client, 'badge_ledger_witness_failures{witness="w2"}') > 0
     assert await metric(client, 'badge_ledger_witness_lag{witness="w2"}') > 0
