@@ -190,3 +190,30 @@ async def test_a_new_log_waits_for_its_first_quorum(process: Process, load: Load
     await load.stop()
     await process.stop()
     await ring.check(process, load)
+
+
+@pytest.mark.slow
+async def test_a_policy_that_cannot_be_followed_keeps_it_from_starting(process: Process, ring: Ring) -> None:
+    """Not there, not a policy, another log's, or one whose quorum nobody can be asked for: it says so, and
+    nothing was signed."""
+    good = Path(process.options["policy"]).read_text()  # noqa: ASYNC240 - a few microseconds
+    stranger = ring.witnesses[0].keys[0]
+    another = format_vkey(VerifierKey("other.example/log", 1, stranger.public_key))
+    texts = {
+        "cannot read the policy": None,
+        "line 2 of the policy": good.replace("log ", "lag ").replace("lag ", "log ", 1),
+        "does not name the log": f"log {another}\n" + "".join(good.splitlines(keepends=True)[2:]),
+        "the URL of witness w1": good.replace("http://", "gopher://"),
+    }
+    texts["that have a URL are no quorum"] = "".join(
+        " ".join(line.split()[:3]) + "\n" if line.startswith("witness") else line + "\n" for line in good.splitlines()
+    )
+    for number, (sentence, text) in enumerate(texts.items()):
+        file = process.data.parent / f"{number}.policy"
+        if text is not None:
+            file.write_text(text)
+        with pytest.raises(AssertionError, match="did not start"):
+            await process.start(policy=file)
+        assert sentence in process.log()
+        process.log_path.write_text("")
+    assert not any(witness.requests for witness in ring.witnesses)
