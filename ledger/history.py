@@ -22,7 +22,7 @@ from ledger.tilereader import read_nodes
 #: What an operator does when a released head is ahead of the database, in this order.
 AHEAD_REMEDIES = (
     "bring back the database that holds it: the old primary, or a replica that has it; "
-    "or refill the lost tail from a mirror (restore-tail, not yet a command of this version); "
+    "or refill the lost tail from a mirror (`badge-ledger restore-tail`); "
     "or close this log and open a successor whose first entry names this log's origin, size and root. "
     "The guard is never lowered"
 )

@@ -164,6 +164,11 @@ class Node:
             raise GuardMismatch(
                 "this guard or this database has been used with another one: start with the pair that belongs together"
             )
+        await self.take_on_identity()
+
+    async def take_on_identity(self) -> None:
+        """Record whose database this is; one that is recorded already has to be this log's. Raises OperationError."""
+        identity = self.guard.identity.encode()
         if await self.store.set_meta_if_absent("guard", identity) != identity:
             raise GuardMismatch(
                 "the database records another guard than this one: start with the guard it was created with"

@@ -43,6 +43,7 @@ COMMANDS: Final = {
     "serve": "ledger.cli.serve:serve",
     "witness": "ledger.cli.witness:witness",
     "check": "ledger.cli.check:check",
+    "restore-tail": "ledger.cli.restore:restore_tail",
 }
 
 
