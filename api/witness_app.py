@@ -50,17 +50,17 @@ class _Service:
         self._origins = {checkpoint_path(origin).partition("/")[0]: origin for origin in witness.logs}
         r = self._registry = CollectorRegistry()
         self._requests = Counter(
-            "badge_ledger_witness_requests_total",
+            "badge_ledger_cosigner_requests_total",
             "Requests by operation and status",
             ["operation", "status"],
             registry=r,
         )
-        self._size = Gauge("badge_ledger_witness_tree_size", "Newest cosigned head of a log", ["origin"], registry=r)
+        self._size = Gauge("badge_ledger_cosigner_tree_size", "Newest cosigned head of a log", ["origin"], registry=r)
         self._time = Gauge(
-            "badge_ledger_witness_cosigned_timestamp_seconds", "Its newest cosignature", ["origin"], registry=r
+            "badge_ledger_cosigner_cosigned_timestamp_seconds", "Its newest cosignature", ["origin"], registry=r
         )
         self._contradictions = Gauge(
-            "badge_ledger_witness_contradictions", "Heads that contradict a cosigned one, since the start", registry=r
+            "badge_ledger_cosigner_contradictions", "Heads that contradict a cosigned one, since the start", registry=r
         )
 
     async def add_checkpoint(self, request: web.Request) -> web.Response:

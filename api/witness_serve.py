@@ -70,7 +70,7 @@ def open_witness(
 
 
 async def _serve(options: WitnessOptions, ready: Callable[[Started], None]) -> None:
-    log = structlog.get_logger("witness")
+    log = structlog.get_logger("cosigner")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -98,10 +98,10 @@ async def _serve(options: WitnessOptions, ready: Callable[[Started], None]) -> N
         shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
         verifier_keys = tuple(format_vkey(key) for key in witness.verifier_keys)
         started = Started(f"http://{shown}:{bound[1]}", verifier_keys, len(witness.logs))
-        log.info("witness.ready", url=started.url, verifier_keys=list(verifier_keys), logs=started.logs)
+        log.info("cosigner.ready", url=started.url, verifier_keys=list(verifier_keys), logs=started.logs)
         ready(started)
         await stop.wait()
-        log.info("witness.stopping")
+        log.info("cosigner.stopping")
 
 
 def _load_logs(path: Path) -> LogList:

@@ -48,7 +48,7 @@ MAX_WAITING_PER_LOG: Final = 32
 _DAY_S: Final = 86_400
 _MAX_REPORTED: Final = 1_000
 
-_log = structlog.get_logger("witness")
+_log = structlog.get_logger("cosigner")
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -244,7 +244,7 @@ class Witness:
         self._reported.add(seen)
         self.contradictions += 1
         _log.error(
-            "witness.contradiction",
+            "cosigner.contradiction",
             origin=signed.checkpoint.origin,
             size=signed.checkpoint.size,
             cosigned=standing.note.decode(),
@@ -256,7 +256,7 @@ def _refusal(error: LedgerError) -> Answer:
     if isinstance(error, SizeConflict):
         return Answer(409, format_size(error.size), SIZE_TYPE)
     if error.status == 500:
-        _log.error("witness.failed", problem=error.slug, detail=error.detail)
+        _log.error("cosigner.failed", problem=error.slug, detail=error.detail)
     body = (error.detail + "\n").encode("utf-8", "backslashreplace")
     retry_after_s = error.retry_after_s or (1 if error.status == 503 else None)
     return Answer(error.status, body, retry_after_s=retry_after_s)

@@ -76,7 +76,7 @@ async def test_it_says_where_it_is_and_stops_when_told(tmp_path: Path) -> None:
         assert answer.status == 200
         assert (await process.get("/healthz")).status == 200
         assert await process.stop() == 0
-        for event in ("witness.ready", "witness.stopping"):
+        for event in ("cosigner.ready", "cosigner.stopping"):
             assert event in process.log()
     finally:
         await process.kill()

@@ -43,7 +43,7 @@ class Process:
             )
         )
 
-    async def start(self, *, fault: str = "") -> None:
+    async def start(self, *, fault: str = "", port: int = 0) -> None:
         """Start it and wait for its ready line; a new state if there is none."""
         arguments: list[str | Path] = [
             "witness",

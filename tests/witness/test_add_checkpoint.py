@@ -231,7 +231,7 @@ async def test_another_root_under_the_same_size_is_422(make: MakeWitness, log: L
             assert (await witness.add_checkpoint(fork.submission(9, 9))).status == 422
         # Even where its sender pretends not to know the size.
         assert size_of(await witness.add_checkpoint(fork.submission(0, 9))) == 9
-    (event,) = [event for event in events if event["event"] == "witness.contradiction"]
+    (event,) = [event for event in events if event["event"] == "cosigner.contradiction"]
     assert event["cosigned"].startswith(log.text(9))
     assert event["submitted"].startswith(fork.text(9))
     assert witness.contradictions == 1

@@ -122,11 +122,11 @@ async def test_health_and_metrics(site: Site, log: Log) -> None:
     await site.post("/add-checkpoint", b"secret")
     _, body, _ = await site.get("/metrics")
     for line in (
-        b'badge_ledger_witness_tree_size{origin="log.example/1"} 5.0',
-        b'badge_ledger_witness_cosigned_timestamp_seconds{origin="log.example/1"} 1.8e+09',
-        b'badge_ledger_witness_requests_total{operation="add-checkpoint",status="200"} 1.0',
-        b'badge_ledger_witness_requests_total{operation="add-checkpoint",status="400"} 1.0',
-        b"badge_ledger_witness_contradictions 0.0",
+        b'badge_ledger_cosigner_tree_size{origin="log.example/1"} 5.0',
+        b'badge_ledger_cosigner_cosigned_timestamp_seconds{origin="log.example/1"} 1.8e+09',
+        b'badge_ledger_cosigner_requests_total{operation="add-checkpoint",status="200"} 1.0',
+        b'badge_ledger_cosigner_requests_total{operation="add-checkpoint",status="400"} 1.0',
+        b"badge_ledger_cosigner_contradictions 0.0",
     ):
         assert line in body.split(b"\n")
     assert b"curious" not in body
