@@ -19,8 +19,8 @@ async def get_healthz(request: web.Request) -> web.Response:
 async def get_readyz(request: web.Request) -> web.Response:
     """200 when the node can answer writers; 503 with the reason when it cannot.
 
-    Where a policy names witnesses, `quorum` is `met`, or what the newest signed head lacks. That is no 503 by itself:
-    readers, who need no witness, are served until the published head is too old.
+    Where a policy names witnesses, `quorum` on the node that publishes is `met`, or what the newest signed head lacks.
+    That is no 503 by itself: readers, who need no witness, are served until the published head is too old.
     """
     node = request.app[CONTEXT].node
     if node.stopped is not None:
@@ -35,8 +35,10 @@ async def get_readyz(request: web.Request) -> web.Response:
         raise Unavailable(f"the newest published head is {age_s:.0f} s old{why}", retry_after_s=5)
     await node.store.database_now_ms()
     ready: dict[str, object] = {"status": "ready", "tree_size": head.size}
-    if node.gatherer is not None:
-        ready["quorum"] = "met" if lacking is None else lacking.detail
+    if lacking is not None:
+        ready["quorum"] = lacking.detail
+    elif node.gatherer is not None and node.publisher.is_publisher:
+        ready["quorum"] = "met"
     return answer(ready)
 
 
