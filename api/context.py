@@ -54,13 +54,21 @@ class Context:
     """One per service. `threads` decode large bodies, so that other requests get their turn."""
 
     def __init__(
-        self, node: Node, issuers: Issuers, limits: ServiceLimits, operator_token: str, metrics: Metrics
+        self,
+        node: Node,
+        issuers: Issuers,
+        limits: ServiceLimits,
+        operator_token: str,
+        metrics: Metrics,
+        public_url: str,
     ) -> None:
         self.node = node
         self.issuers = issuers
         self.limits = limits
         self.operator_token = operator_token
         self.metrics = metrics
+        #: The address that others reach this service by, ending in a slash.
+        self.public_url = public_url
         self.threads = ThreadPoolExecutor(2, thread_name_prefix="decode")
         self.inflight = 0
         self.inflight_bytes = 0

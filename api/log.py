@@ -13,6 +13,7 @@ from aiohttp import web
 
 from api.context import CONTEXT, Context, answer, query_int
 from api.schemas import MAX_EVENTS, ConsistencyAnswer, EntriesAnswer, InclusionAnswer, Limits, LogAnswer, Software
+from api.statuslists import STATUS_LISTS
 from api.submissions import head_body
 from ledger import __version__
 from ledger.entry import TYPE_NAMES, Entry, IssuerKey, LogParams, decode
@@ -94,6 +95,8 @@ async def get_log(request: web.Request) -> web.Response:
                 window_ms=WINDOW_MS,
             ),
             software=Software("badge-ledger", __version__),
+            status_lists=request.app[STATUS_LISTS].address,
+            status_list_issuer=request.app[STATUS_LISTS].issuer,
         )
     )
 

@@ -56,7 +56,13 @@ def _operation(route: Route, refs: dict[type, Any]) -> dict[str, Any]:
                     "content": {"application/problem+json": {"schema": refs[schemas.Problem]}},
                 }
                 for status in route.problems
+                if status not in route.pages
             },
+            **{
+                str(status): {"description": "a page that says so", "content": {"text/html": {}}}
+                for status in route.pages
+            },
+            **({"304": {"description": "the copy is still good"}} if route.conditional else {}),
         },
     }
     if route.takes is not None:

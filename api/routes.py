@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from api import badges, health, issuers, log, schemas, submissions
+from api import badges, health, issuers, log, pages, schemas, statuslists, submissions
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -18,7 +18,8 @@ BYTES = "application/octet-stream"
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """A route. `query` maps a parameter to (schema, description, required)."""
+    """A route. `query` maps a parameter to (schema, description, required). Those of `problems` that are in `pages` are
+    answered by a page for people instead of a problem document."""
 
     method: str
     path: str
@@ -30,7 +31,10 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     status: int = 200
     query: dict[str, tuple[dict[str, Any], str, bool]] = {}
     problems: tuple[int, ...] = ()
+    pages: tuple[int, ...] = ()
     operator: bool = False
+    #: HEAD and If-None-Match too, for caches that ask whether what they have is still good.
+    conditional: bool = False
 
 
 _INT = {"type": "integer", "minimum": 0}
@@ -157,8 +161,48 @@ ROUTES = (
         answers=schemas.SlotAnswer,
         problems=(400, 404, 503),
     ),
+    Route(
+        method="GET",
+        path="/v1/lists/{list}",
+        handler=statuslists.get_list_proof,
+        answers=schemas.ListProofAnswer,
+        query={"size": (_INT, "a head, by its tree size; the newest published one if absent", False)},
+        problems=(400, 404, 503),
+    ),
+    Route(
+        method="GET",
+        path="/status/{list}/{purpose}",
+        handler=statuslists.get_status_list,
+        answers_as=statuslists.MEDIA,
+        query={
+            "timestamp": (
+                {"type": "string", "format": "date-time"},
+                "a past moment: the list as of the last head at or before it",
+                False,
+            )
+        },
+        problems=(400, 404, 406, 503),
+        conditional=True,
+    ),
     Route(method="GET", path="/checkpoint", handler=log.get_checkpoint, answers_as=(TEXT,), problems=(503,)),
     Route(method="GET", path="/tile/{path}", handler=log.get_tile, answers_as=(BYTES,), problems=(404, 503)),
+    Route(method="GET", path="/b/preview.png", handler=pages.get_preview, answers_as=("image/png",)),
+    Route(
+        method="GET",
+        path="/b/{commitment}",
+        handler=pages.get_badge_page,
+        answers_as=(pages.HTML,),
+        problems=(404, 503),
+        pages=(404,),
+    ),
+    Route(
+        method="GET",
+        path="/b/{commitment}/{file}",
+        handler=pages.get_receipt_file,
+        answers_as=(JSON, badges.MEDIA_RECEIPT),
+        problems=(404, 503),
+        pages=(404,),
+    ),
     Route(method="GET", path="/healthz", handler=health.get_healthz),
     Route(method="GET", path="/readyz", handler=health.get_readyz, problems=(503,)),
     Route(method="GET", path="/metrics", handler=health.get_metrics, answers_as=(TEXT,)),

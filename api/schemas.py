@@ -131,6 +131,8 @@ class LogAnswer(msgspec.Struct, frozen=True):
     checkpoint: str
     limits: Limits
     software: Software
+    status_lists: Annotated[str, Meta(description="address below which the W3C status lists stand, ends in a slash")]
+    status_list_issuer: Annotated[str, Meta(description="did:key of the key that signs them")]
 
 
 class InclusionAnswer(msgspec.Struct, frozen=True):
@@ -233,6 +235,22 @@ class SlotAnswer(msgspec.Struct, frozen=True):
     issuer: Hex32
     state: Literal["unissued", "active", "suspended", "revoked"]
     tree_size: Index
+
+
+class ListProofAnswer(msgspec.Struct, frozen=True):
+    """A status list at the head of `size` leaves, with its proof: docs/protocol.md, "Proof of a list"."""
+
+    origin: str
+    list: Annotated[int, Meta(ge=0, le=2**32 - 1)]
+    size: Index
+    issuer: Hex32
+    status_root: Annotated[str, Meta(description="the entry at size - 1, standard base64")]
+    revocation: Annotated[str, Meta(description="encodedList of W3C Bitstring Status List 1.0")]
+    suspension: Annotated[str, Meta(description="encodedList of W3C Bitstring Status List 1.0")]
+    status_proof: Annotated[str, Meta(description="hashes of a multiproof, 32 bytes each, joined, standard base64")]
+    tree_size: Index
+    log_proof: Annotated[str, Meta(description="hashes of a multiproof, 32 bytes each, joined, standard base64")]
+    checkpoint: Annotated[str, Meta(description="the newest published head, of tree_size leaves, as a signed note")]
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -4,6 +4,7 @@ DATA/postgres/          the embedded PostgreSQL, when no database URL is given
 DATA/guard.db           the guard; keep it on another disk than the database where there is one
 DATA/keys/log.key       the log's Ed25519 note key          (made at the first start, mode 0600)
 DATA/keys/log-pq.key    the log's ML-DSA-44 cosignature key (made at the first start, mode 0600)
+DATA/keys/list.key      the Ed25519 key of status lists     (made at the first start, mode 0600)
 DATA/operator.token     the operator's token                (made at the first start, mode 0600)
 """
 
@@ -31,13 +32,15 @@ from aiohttp.http_exceptions import HttpProcessingError
 from api.app import create_app
 from api.exchange import HttpExchange
 from api.fetch import DocumentFetcher
+from api.statuslists import parse_public_url
 from ledger import faults
 from ledger.clock import Clock, SystemClock
+from ledger.entry import did_key
 from ledger.errors import KeyFileError, LedgerError, MalformedInput, OperationError, Pending
 from ledger.gather import Gatherer, make_gatherer
 from ledger.guard import SqliteGuard
 from ledger.history import History
-from ledger.keyfile import load_log_key, load_log_mldsa44_key, save_log_key
+from ledger.keyfile import load_issuer_key, load_log_key, load_log_mldsa44_key, save_issuer_key, save_log_key
 from ledger.node import Node, NodeOptions
 from ledger.policy import MAX_POLICY_BYTES, parse_policy
 from ledger.publisher import HeadSigner
@@ -68,6 +71,8 @@ class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
     #: Witnesses whose cosignatures a head needs before it is published.
     policy: Path | None = None
     witness_timeout_s: float = 5.0
+    #: Scheme, host and path under which others reach this service; https and the origin if there is none.
+    public_url: str | None = None
     fault: str = ""
 
 
@@ -134,13 +139,21 @@ async def _serve(options: ServeOptions, ready: Callable[[Started], None]) -> Non
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     host, port = parse_listen(options.listen)
+    if options.public_url is not None:
+        parse_public_url(options.public_url)
     async with contextlib.AsyncExitStack() as stack:
         clock = SystemClock()
         node, token_file = await open_node(options, clock, stack)
         stack.push_async_callback(node.stop)
         await node.start()
         fetch = DocumentFetcher(allow_private=options.allow_private_fetch) if options.fetch_documents else None
-        app = create_app(node, operator_token=operator_token(token_file), fetch=fetch)
+        app = create_app(
+            node,
+            operator_token=operator_token(token_file),
+            list_key=await load_list_key(options.data / "keys" / "list.key", node.store),
+            public_url=options.public_url,
+            fetch=fetch,
+        )
         # auto_decompress: unpacking would happen here, on the loop, before any limit is asked (`read_body`).
         runner = web.AppRunner(
             app,
@@ -265,6 +278,27 @@ def load_signer(keys: Path, origin: str, *, create: bool) -> HeadSigner:
     if (name, pq_name) != (origin, origin):
         raise KeyFileError(f"the keys in {keys} are those of {name!r} and {pq_name!r}, not of the log {origin!r}")
     return HeadSigner(origin, ed25519, mldsa44)
+
+
+async def load_list_key(file: Path, store: Store) -> Ed25519Key:
+    """The key that signs status lists, made here if the log has none yet.
+
+    All nodes of a log need the same one, or the same list would have two issuers: its public half is in the database.
+    Raises KeyFileError where the log's key is missing or is another.
+    """
+    key = _list_key(file, create="list_key" not in await store.meta())
+    if await store.set_meta_if_absent("list_key", key.public_key) != key.public_key:
+        raise KeyFileError(f"{file} is not the key that signs this log's status lists: copy it from another node")
+    return key
+
+
+def _list_key(file: Path, *, create: bool) -> Ed25519Key:
+    if not file.exists():
+        if not create:
+            raise KeyFileError(f"the log's status lists have a key, but {file} is not here: copy it from another node")
+        made = Ed25519Key.from_seed(secrets.token_bytes(32))
+        save_issuer_key(file, made, issuer=did_key(made.public_key))
+    return load_issuer_key(file)
 
 
 def operator_token(file: Path) -> str:

@@ -46,6 +46,10 @@ class LogInfo(msgspec.Struct, frozen=True):
     checkpoint: str
     limits: dict[str, int] = {}
     software: dict[str, str] = {}
+    #: Address below which its W3C status lists stand, ending in a slash; a ledger without them says nothing.
+    status_lists: str = ""
+    #: The did:key that signs them.
+    status_list_issuer: str = ""
 
 
 class SubmissionAnswer(msgspec.Struct, frozen=True):

@@ -39,6 +39,7 @@ from ledger.answers import (
 )
 from ledger.clock import Clock, SystemClock
 from ledger.errors import InputError, MalformedInput, NotFound, OperationError, OutcomeUnknown, Unavailable
+from ledger.listproof import ListProof, parse_list_proof
 from ledger.merkle import HASH_BYTES
 from ledger.text import format_base64
 from ledger.tiles import ENTRIES_LEVEL, TILE_WIDTH, Tile, bundles_for_range, decode_bundle, tile_path
@@ -169,6 +170,14 @@ class LedgerClient:
     async def slot(self, slot: int) -> SlotDocument:
         """State of a slot as of the published head."""
         return await self._get_as(SlotDocument, f"v1/slots/{slot}")
+
+    async def list_proof(self, number: int, size: int | None = None) -> ListProof:
+        """Status list `number` with its proof, under the published head, or as of the head of `size`. NotFound."""
+        return parse_list_proof(await self._read(f"v1/lists/{number}" + (f"?size={size}" if size is not None else "")))
+
+    async def status_list(self, number: int, purpose: str, query: str = "") -> bytes:
+        """A W3C status list as the server has it. `query`: a `timestamp=` perhaps, escaped."""
+        return await self._read(f"status/{number}/{purpose}" + (f"?{query}" if query else ""))
 
     async def reserve_slots(
         self, issuer: bytes, *, key: int, not_after_ms: int, nonce: bytes, count: int, signature: bytes

@@ -3,7 +3,8 @@
     LedgerError
       InputError              400, exit 2   what was handed in cannot be read
         MalformedInput, MalformedEntry (UnknownEntry), MalformedNote, MalformedPolicy, MalformedReceipt,
-        MalformedBadge, MalformedBody, TooLarge (413), UnsupportedMedia (415), KeyFileError
+        MalformedBadge (BadgeElsewhere), MalformedBody, TooLarge (413), UnsupportedMedia (415), NotAcceptable (406),
+        KeyFileError
       VerificationError       422, exit 1   it can be read and does not hold
         ProofInvalid, SignatureInvalid, QuorumNotMet, Stale, NotIssued
       RuleViolation           409 or 403 or 422, exit 2   an entry that the rules of the log do not admit
@@ -77,6 +78,16 @@ class MalformedBadge(InputError):
     slug, title = "malformed-badge", "A badge cannot be read"
 
 
+class BadgeElsewhere(MalformedBadge):
+    """Only the address of a badge was handed in: `url`, which can hold personal data, so the sentence leaves it out."""
+
+    slug, title = "badge-elsewhere", "Only the address of a badge was handed in"
+
+    def __init__(self, detail: str, *, url: str) -> None:
+        super().__init__(detail)
+        self.url = url
+
+
 class MalformedBody(InputError):
     slug, title = "malformed-body", "The request body cannot be read"
 
@@ -87,6 +98,10 @@ class TooLarge(InputError):
 
 class UnsupportedMedia(InputError):
     slug, title, status = "unsupported-media", "The media type is not one this resource takes", 415
+
+
+class NotAcceptable(InputError):
+    slug, title, status = "not-acceptable", "No form of it is one that the client takes", 406
 
 
 class KeyFileError(InputError):

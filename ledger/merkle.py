@@ -134,7 +134,7 @@ def plan_inclusion(index: int, size: int) -> Plan:
     lo, hi = 0, size
     plan = []
     while hi - lo > 1:
-        middle = lo + _split(hi - lo)
+        middle = lo + split(hi - lo)
         if index < middle:
             plan.append(nodes_for_range(middle, hi))
             hi = middle
@@ -157,7 +157,7 @@ def plan_consistency(first: int, second: int) -> Plan:
     lo, hi = 0, second
     plan = []
     while hi != first:
-        middle = lo + _split(hi - lo)
+        middle = lo + split(hi - lo)
         if first <= middle:
             plan.append(nodes_for_range(middle, hi))
             hi = middle
@@ -185,7 +185,7 @@ def plan_multiproof(targets: Iterable[int], size: int) -> Plan:
         if start == stop:
             plan.append(nodes_for_range(lo, hi))
         elif hi - lo > 1:
-            middle = lo + _split(hi - lo)
+            middle = lo + split(hi - lo)
             cut = bisect_left(wanted, middle, start, stop)
             walk(lo, middle, start, cut)
             walk(middle, hi, cut, stop)
@@ -316,7 +316,7 @@ def root_from_multiproof(leaves: Mapping[int, bytes], size: int, proof: Sequence
             return sibling
         if hi - lo == 1:
             return leaves[lo]
-        middle = lo + _split(hi - lo)
+        middle = lo + split(hi - lo)
         cut = bisect_left(wanted, middle, start, stop)
         left = walk(lo, middle, start, cut)
         return sha256(b"\x01" + left + walk(middle, hi, cut, stop)).digest()
@@ -327,7 +327,7 @@ def root_from_multiproof(leaves: Mapping[int, bytes], size: int, proof: Sequence
     return root
 
 
-def _split(width: int) -> int:
+def split(width: int) -> int:
     """The largest power of two below `width`, which is at least 2: where RFC 6962 splits."""
     return 1 << ((width - 1).bit_length() - 1)
 

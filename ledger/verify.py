@@ -111,7 +111,7 @@ def verify_receipt(
         own_time = evaluation.timestamp_s is None
         head_time_s = status_root.time // 1000 if evaluation.timestamp_s is None else evaluation.timestamp_s
         if own_time:
-            _check_own_time(head_time_s, now_s, max_age_s)
+            check_own_time(head_time_s, now_s, max_age_s)
         elif status_root.time // 1000 > head_time_s + FUTURE_S:
             # The ledger's times are its own word; those who cosigned the head bound them from above.
             raise VerificationError("the log's times are later than its witnesses' cosignatures", rule="time")
@@ -160,7 +160,7 @@ def _step(number: int) -> Iterator[None]:
         raise
 
 
-def _check_own_time(time_s: int, now_s: int, max_age_s: int | None) -> None:
+def check_own_time(time_s: int, now_s: int, max_age_s: int | None) -> None:
     """`quorum none`: nobody but the log says when this head was its newest."""
     if time_s > now_s + FUTURE_S:
         raise VerificationError(f"the log says that its head is of {time_s - now_s} s in the future", rule="time")

@@ -20,14 +20,15 @@ from ledger.block import Block, decode_body
 from ledger.checkpoint import Checkpoint, format_checkpoint
 from ledger.entry import ADD, LIST_SLOTS, RETIRE, ZERO32, ZERO64, IssuerKey, StatusList, did_key, issuer_id
 from ledger.errors import LedgerError, NotFound
-from ledger.merkle import build, plan_inclusion
+from ledger.listproof import ListProof, build_status_proof, format_list_proof, list_nodes
+from ledger.merkle import build, plan_inclusion, plan_multiproof, tree_levels
 from ledger.message import idempotency_key, slots_message
 from ledger.note import Note, format_note, format_vkey
 from ledger.receipt import Receipt
 from ledger.receipt_json import to_document
 from ledger.signing import verify_ed25519
 from ledger.text import format_base64, parse_base64, parse_decimal
-from ledger.tiles import ENTRIES_LEVEL, TILE_WIDTH, encode_bundle, parse_tile_path
+from ledger.tiles import ENTRIES_LEVEL, TILE_HEIGHT, TILE_WIDTH, encode_bundle, parse_tile_path
 from tests import receipt_builder
 from tests.builders import ORIGIN, LogBuilder
 
@@ -71,11 +72,17 @@ class FakeLedger:
         #: Bodies of the submissions that arrived, and paths of all requests.
         self.bodies: list[bytes] = []
         self.requests: list[str] = []
+        #: Everything that was sent here: paths, headers, bodies.
+        self.received: list[bytes] = []
         #: Whether partial tiles are gone, as they may be once the full one exists.
         self.forget_partials = False
         #: Whether the hashes of submissions have been forgotten, as after their retention.
         self.forget_submissions = False
         self.max_events = 100_000
+        #: Where it says that its status lists stand; nothing by default.
+        self.status_lists = ""
+        #: Where it says that its status lists stand; nothing by default.
+        self.status_lists = ""
         self.retry_after: str | None = None
         #: Slots that are handed out although they are taken.
         self.stale_slots: list[int] = []
@@ -155,6 +162,7 @@ class FakeLedger:
                 web.get("/v1/badges/{commitment}", self._get_badge),
                 web.get("/v1/receipts/{index}", self._get_receipt),
                 web.get("/v1/slots/{slot}", self._get_slot),
+                web.get("/v1/lists/{list}", self._get_list),
                 web.get("/v1/issuers", self._get_issuers),
                 web.post("/v1/issuers", self._post_issuer),
                 web.get("/v1/issuers/{issuer}", self._get_issuer),
@@ -167,6 +175,7 @@ class FakeLedger:
     @web.middleware
     async def _problems(self, request: web.Request, handler: Any) -> web.StreamResponse:
         self.requests.append(f"{request.method} {request.path_qs}")
+        self.received += [request.path_qs.encode(), *map(b": ".join, request.raw_headers), await request.read()]
         try:
             response: web.StreamResponse = await handler(request)
         except LedgerError as error:
@@ -189,6 +198,8 @@ class FakeLedger:
                 "checkpoint": self.note().decode(),
                 "limits": {"max_events": self.max_events},
                 "software": {"name": "fake", "version": "0"},
+                "status_lists": self.status_lists,
+                "status_lists": self.status_lists,
             }
         )
 
@@ -200,11 +211,12 @@ class FakeLedger:
         if tile.width < TILE_WIDTH and self.forget_partials:
             raise NotFound("that partial tile is gone")
         first = tile.index * TILE_WIDTH
-        if first + tile.width > self.log.size:
+        row = self.log.leaves if tile.level <= 0 else tree_levels(self.log.leaves)[TILE_HEIGHT * tile.level :][0]
+        if first + tile.width > len(row):
             raise NotFound("there is no such tile")
         if tile.level == ENTRIES_LEVEL:
             return web.Response(body=encode_bundle(self.log.entries[first : first + tile.width]))
-        return web.Response(body=b"".join(self.log.leaves[first : first + tile.width]))
+        return web.Response(body=b"".join(row[first : first + tile.width]))
 
     async def _get_inclusion(self, request: web.Request) -> web.Response:
         index, size = int(request.query["index"]), int(request.query["tree_size"])
@@ -257,6 +269,30 @@ class FakeLedger:
             raise NotFound(f"there is no status list {slot // LIST_SLOTS}")
         state = self.log.replay.slot_state(slot)
         return _json({"slot": slot, "state": state, "issuer": owner.hex(), "tree_size": self.log.size})
+
+    async def _get_list(self, request: web.Request) -> web.Response:
+        number = parse_decimal(request.match_info["list"])
+        size = int(request.query.get("size", self.log.size))
+        tree = self.log.replay.status
+        owner = self.log.replay.owner(number)
+        if owner is None or size != self.log.size:
+            raise NotFound(f"there is no status list {number} at a head of size {size}")
+        nodes = {node: tree.node(node) for node in list_nodes(number, tree.lists)}
+        leaves = receipt_builder.AllNodes(self.log.leaves)
+        proof = ListProof(
+            origin=self.origin,
+            list=number,
+            size=size,
+            issuer=owner,
+            status_root=self.log.entries[-1],
+            revocation=tree.list_bits(number, "revocation"),
+            suspension=tree.list_bits(number, "suspension"),
+            status_proof=build_status_proof(number, tree.lists, nodes),
+            tree_size=size,
+            log_proof=tuple(build(plan_multiproof([size - 1], size), leaves)),
+            checkpoint=self.note(),
+        )
+        return web.Response(body=format_list_proof(proof), content_type="application/json")
 
     # Issuers ------------------------------------------------------------------------------------------------------
 

@@ -38,9 +38,21 @@ LAYERS = (
         "keyfile",
     ),
     ("badges", "replay", "assemble", "units", "evidence"),
-    ("receipt", "verdict", "verify"),
+    ("authenticity",),
+    ("receipt", "inspection", "verdict", "verify", "credential", "localreceipts", "statuslist", "listproof"),
     ("store", "tilereader"),
-    ("sequencer", "publisher", "guard", "publication", "lookup", "duplicates", "prover", "gather", "history"),
+    (
+        "sequencer",
+        "publisher",
+        "guard",
+        "publication",
+        "lookup",
+        "duplicates",
+        "prover",
+        "listprover",
+        "gather",
+        "history",
+    ),
     ("node", "issuers", "answers", "client", "auditor", "witness", "mirror", "check"),
     ("cli",),
     ("api",),
@@ -49,6 +61,8 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 #: Layers up to here are pure, with these exceptions: they are what the pure ones are handed, or read key files.
 PURE_UP_TO = RANK["receipt"]
 IMPURE = {"clock", "faults", "keyfile"}
+#: Single modules of a pure package: the contexts are files, and keys may come from the network.
+IMPURE_MODULES = {"ledger.authenticity.contexts", "ledger.authenticity.online"}
 
 NOT_IN_PURE = (
     "asyncio",
@@ -86,8 +100,14 @@ ONLY = {
     "aiohttp": ("api", "ledger.client"),
     "asyncpg": ("ledger.store",),
     "nacl": ("ledger.signing", "ledger.badges"),
-    "cryptography": ("ledger.signing", "ledger.badges"),
-    "openbadgeslib": ("ledger.badges",),
+    # Keys of badges come in forms and kinds that the log's own do not have: P-256, P-384, RSA; JWK, PEM.
+    "cryptography": ("ledger.signing", "ledger.badges", "ledger.authenticity.publickey"),
+    "jwt": ("ledger.authenticity.publickey",),
+    "openvc": ("ledger.authenticity", "ledger.credential"),
+    "pyld": ("ledger.authenticity.rdf", "ledger.credential"),
+    "rfc8785": ("ledger.badges",),
+    # The contexts that it bundles are what a badge is signed under.
+    "openbadgeslib": ("ledger.badges", "ledger.credential", "ledger.authenticity.contexts"),
     # A register of one row beside the database, with its own statements; a witness keeps its state the same way.
     "sqlite3": ("ledger.guard", "ledger.witness"),
 }
@@ -99,9 +119,14 @@ SQL = re.compile(
 )
 #: What a verifier needs, which must work where neither a server nor a database client is installed.
 VERIFIER = (
+    "ledger.authenticity.check",
+    "ledger.authenticity.lists",
     "ledger.badges",
     "ledger.cli",
+    "ledger.cli.inspect",
     "ledger.cli.verify",
+    "ledger.cli.verifying",
+    "ledger.inspection",
     "ledger.merkle",
     "ledger.policy",
     "ledger.receipt",
@@ -234,6 +259,8 @@ def is_pure(module: Module) -> list[str]:
     name = unit(module.name)
     if name is None or RANK.get(name, PURE_UP_TO + 1) > PURE_UP_TO or name in IMPURE:
         return []
+    if module.name in IMPURE_MODULES:
+        return []
     wrong = [
         f"{module.name} is pure and imports {imported.module}"
         for imported in module.imports
@@ -354,6 +381,7 @@ BROKEN = [
     (is_pure, "ledger.replay_state", "import time as t"),
     (is_pure, "ledger.badges.dates", "from datetime import datetime\nx = datetime.now()"),
     (is_pure, "ledger.receipt_json", "x = open('f')"),
+    (is_pure, "ledger.authenticity.keys", "import socket"),
     (is_pure, "ledger.note", "import importlib\nx = importlib.import_module('json')"),
     (libraries_stay_in_their_place, "ledger.auditor", "import aiohttp"),
     (libraries_stay_in_their_place, "ledger.clients", "import aiohttp"),
@@ -361,6 +389,8 @@ BROKEN = [
     (libraries_stay_in_their_place, "ledger.note", "from nacl.bindings import crypto_sign"),
     (libraries_stay_in_their_place, "ledger.cosignature", "def f():\n    import cryptography.hazmat"),
     (libraries_stay_in_their_place, "ledger.sequencer", "x = __import__('asyncpg')"),
+    (libraries_stay_in_their_place, "ledger.verdict", "def f():\n    import jwt"),
+    (libraries_stay_in_their_place, "ledger.authenticity.jwt", "from pyld import jsonld"),
     (sql_stays_in_the_store, "ledger.sequencer", "q = 'SELECT size FROM head FOR UPDATE'"),
     (sql_stays_in_the_store, "api.log", "def f(t):\n    return f'DELETE FROM {t} WHERE 1'"),
     (sql_stays_in_the_store, "ledger.node", "q = '''\n  insert into head\n values (1)'''"),

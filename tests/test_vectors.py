@@ -34,7 +34,7 @@ from ledger.units import UnitReader
 from ledger.verdict import decide
 from tests.vectors import generate
 from tests.vectors.logs import plain, violation
-from tests.vectors.receipts import WORDING, refusal
+from tests.vectors.receipts import WORDING, found, refusal
 
 HERE = Path(generate.__file__).resolve().parent
 FILES = sorted(HERE.glob("*.json"))
@@ -190,7 +190,7 @@ def check_receipt(vector: Document) -> None:
         parse_policy(vector["policy"]),
         vector["now_s"],
         vector["max_age_s"],
-        own_signature=vector["own_signature"],
+        **found(vector),
     ).to_json()
     assert {name: value for name, value in verdict.items() if name not in WORDING} == vector["verdict"]
 

@@ -4,78 +4,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 from msgspec.structs import replace
 
-from ledger.badges import Badge, commitment, derive_salt, read
+from ledger.authenticity import Authenticity
+from ledger.badges import Badge
 from ledger.entry import BINDING_PUBLISHED, BINDING_VOUCHED, did_key
 from ledger.errors import MalformedPolicy
-from ledger.policy import Policy, parse_policy
+from ledger.policy import parse_policy
 from ledger.receipt import Receipt, with_salt, with_signatures
 from ledger.status import index_in_list, list_of
-from ledger.verdict import (
+from ledger.verdict import NOT_SHOWN, Verdict
+from ledger.verdict_findings import (
     ANCHORED_AUDITED,
-    ANCHORED_UNNAMED,
     ANCHORED_VOUCHED,
     ANCHORED_WORD,
-    NOT_SHOWN,
+    LISTS_NOT_ASKED,
     Result,
-    Verdict,
-    decide,
     format_ms,
 )
 from tests.builders import ORIGIN, seeded_key
-from tests.receipt_builder import Anchored, anchored, build, policy, policy_text
+from tests.receipt_builder import Anchored, policy, policy_text
+from tests.verdict_cases import AUDITED, DAY_S, SCHOOL, TRUST, Case, badge
 
-SCHOOL = "https://school.example/badges"
-SALT_KEY = bytes(range(32))
-TRUST = policy(ORIGIN)
-AUDITED = policy(ORIGIN, auditors=["south"])
-DAY_S = 86_400
-PROOF = {"type": "DataIntegrityProof", "cryptosuite": "eddsa-rdfc-2022", "proofValue": "z" + "2" * 87}
-
-
-def badge(*, signed: bool = False, issuer: str | None = SCHOOL, **members: Any) -> Badge:
-    """An Open Badges 3.0 credential; without an issuer, a hosted Open Badges 2.0 assertion, which need not name one."""
-    if issuer is None:
-        document: dict[str, Any] = {
-            "@context": "https://w3id.org/openbadges/v2",
-            "type": "Assertion",
-            "id": "https://school.example/assertions/1",
-            "recipient": {"type": "email", "hashed": True, "identity": "sha256$" + "0" * 64},
-            "badge": "https://school.example/classes/1",
-            "verification": {"type": "HostedBadge"},
-            "issuedOn": "2025-01-01T00:00:00Z",
-        }
-    else:
-        document = {
-            "@context": ["https://www.w3.org/ns/credentials/v2"],
-            "type": ["VerifiableCredential", "OpenBadgeCredential"],
-            "issuer": {"id": issuer},
-            "credentialSubject": {"type": "AchievementSubject", "achievement": {"name": "Sailing"}},
-        }
-    if signed:
-        document["proof"] = PROOF
-    return read(json.dumps(document | members).encode())
-
-
-class Case:
-    """A badge that was anchored, and its receipt."""
-
-    def __init__(self, given: Badge | None = None, *, full: bool = True, **scene: Any) -> None:
-        self.badge = badge() if given is None else given
-        self.salt = None if self.badge.signed else derive_salt(SALT_KEY, self.badge)
-        self.scene: Anchored = anchored(commitment(self.badge, self.salt), **scene)
-        self.receipt: Receipt = build(self.scene.log, self.scene.index, full=full, salt=self.salt)
-
-    def decide(
-        self, trust: Policy = TRUST, *, age_s: int = 0, max_age_s: int | None = DAY_S, **changes: Any
-    ) -> Verdict:
-        arguments: dict[str, Any] = {"badge": self.badge, "receipt": self.receipt, "policy": trust}
-        arguments |= {"now_s": self.scene.time_s + age_s, "max_age_s": max_age_s}
-        return decide(**(arguments | changes))
+VERIFIED = Authenticity("verified", scheme="eddsa-rdfc-2022", key="did:key:z6Mk#z6Mk")
+INVALID = Authenticity("invalid", scheme="eddsa-rdfc-2022", reason="it is of another document")
 
 
 def slots(scene: Anchored) -> tuple[int, int]:
@@ -266,9 +221,9 @@ def test_a_proof_in_the_badge_counts_only_when_it_was_checked() -> None:
         unchecked = case.decide()
         assert unchecked.qualifier == qualifier
         assert any("not checked" in note for note in unchecked.notes)
-        checked = case.decide(own_signature="verified")
+        checked = case.decide(authenticity=VERIFIED)
         assert checked.is_plain_valid
-        broken = case.decide(own_signature="invalid")
+        broken = case.decide(authenticity=INVALID)
         assert broken.result == "not_proven"
         assert "own signature does not verify" in broken.reasons[0]
 
@@ -280,12 +235,6 @@ def test_a_did_key_is_plain_valid_without_anybody_elses_word() -> None:
     verdict = case.decide()
     assert verdict.is_plain_valid
     assert verdict.binding == "self-certifying"
-
-
-def test_a_badge_that_names_no_issuer_is_anchored_by_somebody() -> None:
-    """The verdict names who; whether that is the badge's issuer, the badge does not say."""
-    verdict = Case(badge(issuer=None)).decide()
-    assert (verdict.result, verdict.qualifier, verdict.identifier) == ("valid", ANCHORED_UNNAMED, SCHOOL)
 
 
 def test_unaudited_is_said() -> None:
@@ -351,11 +300,14 @@ def _with_status(address: str, index: int, purpose: str = "revocation") -> Badge
 def test_a_status_entry_in_the_badge_is_matched_with_the_slot(
     address: str, index: int, purpose: str, agrees: bool
 ) -> None:
-    """One that points into this ledger's lists is the slot of the log entry; lists of others are not ours to judge."""
+    """One that points into this ledger's lists is the slot of the log entry; a list of others was not asked."""
     case = Case(_with_status(address, index, purpose))
     assert slots(case.scene) == (1, 1004)
     verdict = case.decide()
+    is_ours = address.startswith("https://ledger.example/")
     assert verdict.result == ("valid" if agrees else "not_proven")
+    assert verdict.qualifier == (None if is_ours else LISTS_NOT_ASKED)
+    assert verdict.slot_named == (True if is_ours and agrees else None)
     if not agrees:
         assert "another place in the status lists" in verdict.reasons[0]
 
@@ -363,7 +315,7 @@ def test_a_status_entry_in_the_badge_is_matched_with_the_slot(
 def test_the_address_of_the_lists_can_be_told() -> None:
     """Where they are not served under the origin."""
     case = Case(_with_status("https://cdn.example/l/1", 5))
-    assert case.decide().result == "valid"
+    assert case.decide().qualifier == LISTS_NOT_ASKED
     assert case.decide(status_base="cdn.example/l/").result == "not_proven"
 
 

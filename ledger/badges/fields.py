@@ -4,8 +4,10 @@
                          credentialStatus, credentialSubject
     Open Badges 3.0      credentialSubject.achievement.name, credentialSubject.identifier[]
     VC-JWT               iss, nbf, exp, sub; the credential is the payload (VC 2.0) or its `vc` member (VC 1.1)
-    Open Badges 2.0      id, recipient{type, identity, hashed}, badge (an IRI or embedded), issuedOn, expires,
+    Open Badges 2.0      id, recipient{type, identity, hashed}, badge (an IRI or embedded), issuedOn, expires, revoked,
                          verification | verify {type: hosted | HostedBadge | signed | SignedBadge, url}
+    Open Badges 1.0, 1.1 the same with `uid`, and `id` from 1.1 on
+    Badgr, Moodle        {id, revoked: true, ...} and little else, at the address of an assertion that is revoked
 
 Where a claim stands twice (`iss` and issuer, `exp` and validUntil), the issuers must agree and the narrower time
 counts.
@@ -25,6 +27,8 @@ from ledger.errors import MalformedBadge, MalformedInput
 from ledger.text import parse_decimal
 
 _VC_CONTEXTS = frozenset({"https://www.w3.org/ns/credentials/v2", "https://www.w3.org/2018/credentials/v1"})
+_OB1_CONTEXT = "https://w3id.org/openbadges/v1"
+_OB2_CONTEXT = "https://w3id.org/openbadges/v2"
 _OB3_TYPES = frozenset({"OpenBadgeCredential", "AchievementCredential"})
 _LIST_TYPES = frozenset({"BitstringStatusListCredential", "StatusList2021Credential"})
 _HOSTED = frozenset({"hosted", "hostedbadge"})
@@ -44,6 +48,9 @@ class Fields(TypedDict):
     valid_until: int | None
     recipient_kind: RecipientKind | None
     status: tuple[StatusEntry, ...]
+    id: str | None
+    revoked: bool
+    other_status: tuple[str, ...]
 
 
 def vc_fields(document: dict[str, Any], *, is_jwt: bool) -> Fields | None:
@@ -58,11 +65,15 @@ def vc_fields(document: dict[str, Any], *, is_jwt: bool) -> Fields | None:
     types = _strings(credential.get("type"))
     if types & _LIST_TYPES:
         raise MalformedBadge("this is a status list, not a badge")
+    if "VerifiablePresentation" in types and "VerifiableCredential" not in types:
+        raise MalformedBadge("this is a presentation, not a badge: hand in the credential in it")
     kind: Kind
     if types & _OB3_TYPES:
         kind = "ob3-jwt" if is_jwt else "ob3-json"
     elif "ClrCredential" in types:
         kind = "clr2-jwt" if is_jwt else "clr2-json"
+    elif not is_jwt and ("BlockcertsCredential" in types or _has_chain_proof(credential)):
+        kind = "blockcerts3-json"
     else:
         kind = "vc-jwt" if is_jwt else "vc-json"
     claims = document if is_jwt else {}
@@ -70,6 +81,7 @@ def vc_fields(document: dict[str, Any], *, is_jwt: bool) -> Fields | None:
     if subject is None:
         raise MalformedBadge("the badge has no credentialSubject")
     achievement = _first_object(subject.get("achievement")) or {}
+    status, other_status = _status(credential.get("credentialStatus"))
     return Fields(
         kind=kind,
         issuer=_vc_issuer(credential, claims),
@@ -78,16 +90,17 @@ def vc_fields(document: dict[str, Any], *, is_jwt: bool) -> Fields | None:
         valid_from=max(_times(("validFrom", "issuanceDate"), credential, "nbf", claims), default=None),
         valid_until=min(_times(("validUntil", "expirationDate"), credential, "exp", claims), default=None),
         recipient_kind=_vc_recipient(subject, claims),
-        status=_status(credential.get("credentialStatus")),
+        id=_text(credential.get("id")) or _text(claims.get("jti")),
+        revoked=False,
+        status=status,
+        other_status=other_status,
     )
 
 
-def ob2_fields(document: dict[str, Any], *, is_jws: bool) -> Fields | None:
-    """The claims of an Open Badges 2.0 assertion, None if the document is none. Raises MalformedBadge."""
-    verification = _first_object(document.get("verification")) or _first_object(document.get("verify"))
-    if "Assertion" not in _strings(document.get("type")) and not (
-        verification is not None and "badge" in document and isinstance(document.get("recipient"), dict)
-    ):
+def assertion_fields(document: dict[str, Any], *, is_jws: bool) -> Fields | None:
+    """The claims of an Open Badges 1 or 2.0 assertion, None if the document is none. Raises MalformedBadge."""
+    verification = _verification(document)
+    if not _is_assertion(document, verification):
         return None
     verification = verification or {}
     ways = {way.lower() for way in _strings(verification.get("type"))}
@@ -97,14 +110,71 @@ def ob2_fields(document: dict[str, Any], *, is_jws: bool) -> Fields | None:
     badge_class = _first_object(document.get("badge")) or {}
     issuer = badge_class.get("issuer")
     return Fields(
-        kind="ob2-signed" if is_jws else "ob2-hosted" if is_hosted else "ob2-json",
+        kind=_assertion_kind(document, is_jws=is_jws, is_hosted=is_hosted),
         issuer=_text(issuer.get("id")) if isinstance(issuer, dict) else _text(issuer),
         hosted_at=host if is_hosted else None,
         name=_text(badge_class.get("name")),
         valid_from=parse_date_ms(document.get("issuedOn"), "issuedOn"),
         valid_until=parse_date_ms(document.get("expires"), "expires"),
-        recipient_kind=_ob2_recipient(document.get("recipient")),
+        recipient_kind=_hashed_or_plain(document.get("recipient")),
         status=(),
+        id=_text(document.get("id")) or (_text(verification.get("url")) if is_hosted else None),
+        revoked=_revoked(document),
+        other_status=(),
+    )
+
+
+def credentials_in(document: dict[str, Any], *, is_jwt: bool) -> list[Any]:
+    """What stands in `verifiableCredential` of the subjects of a CLR 2.0, a document that `vc_fields` has read."""
+    credential = document["vc"] if is_jwt and isinstance(document.get("vc"), dict) else document
+    found: list[Any] = []
+    for subject in _items(credential.get("credentialSubject")):
+        if isinstance(subject, dict):
+            found += _items(subject.get("verifiableCredential"))
+    return found
+
+
+def address_in(document: dict[str, Any]) -> str | None:
+    """The address in a document that says nothing of a badge but where it is: `{"verify": {"url": "https://..."}}`."""
+    url = (_verification(document) or {}).get("url")
+    return url if isinstance(url, str) and _host(url) is not None else None
+
+
+def _verification(document: dict[str, Any]) -> dict[str, Any] | None:
+    return _first_object(document.get("verification")) or _first_object(document.get("verify"))
+
+
+def _is_assertion(document: dict[str, Any], verification: dict[str, Any] | None) -> bool:
+    if "Assertion" in _strings(document.get("type")):
+        return True
+    if "badge" in document and isinstance(document.get("recipient"), dict) and verification is not None:
+        return True
+    # Moodle's answer at the address of an assertion that is revoked, which has no type.
+    return document.get("revoked") is True and "type" not in document and _host(document.get("id")) is not None
+
+
+def _assertion_kind(document: dict[str, Any], *, is_jws: bool, is_hosted: bool) -> Kind:
+    contexts = _strings(document.get("@context"))
+    # Moodle writes `uid` in Open Badges 2.0, too.
+    if _OB1_CONTEXT in contexts or ("uid" in document and _OB2_CONTEXT not in contexts):
+        return "ob1-signed" if is_jws else "ob1-hosted" if is_hosted else "ob1-json"
+    return "ob2-signed" if is_jws else "ob2-hosted" if is_hosted else "ob2-json"
+
+
+def _revoked(document: dict[str, Any]) -> bool:
+    value = document.get("revoked")
+    if value is not None and not isinstance(value, bool):
+        # Neither reading of "yes" or 1 is safe: one passes over a revocation, the other makes one up.
+        raise MalformedBadge("the badge's member revoked is neither true nor false")
+    return value is True
+
+
+def _has_chain_proof(credential: dict[str, Any]) -> bool:
+    proof = credential.get("proof")
+    return any(
+        isinstance(one, dict)
+        and (one.get("type") == "MerkleProof2019" or one.get("cryptosuite") == "merkle-proof-2019")
+        for one in (proof if isinstance(proof, list) else [proof])
     )
 
 
@@ -143,20 +213,22 @@ def _vc_recipient(subject: dict[str, Any], claims: dict[str, Any]) -> RecipientK
         scheme = identifier.partition(":")[0].lower()
         # Whatever is no identifier for machines (mailto:, tel:, a bare address or name) is the identity itself.
         return "did" if scheme == "did" else "url" if scheme in ("http", "https", "urn") else "plain"
-    return _ob2_recipient(_first_object(subject.get("identifier")))
+    return _hashed_or_plain(_first_object(subject.get("identifier")))
 
 
-def _ob2_recipient(recipient: Any) -> RecipientKind | None:
+def _hashed_or_plain(recipient: Any) -> RecipientKind | None:
     if not isinstance(recipient, dict):
         return None
     return "hashed" if recipient.get("hashed") is True else "plain"
 
 
-def _status(value: Any) -> tuple[StatusEntry, ...]:
-    entries = value if isinstance(value, list) else [] if value is None else [value]
-    status = []
-    for entry in entries:
-        if not isinstance(entry, dict) or "BitstringStatusListEntry" not in _strings(entry.get("type")):
+def _status(value: Any) -> tuple[tuple[StatusEntry, ...], tuple[str, ...]]:
+    """The entries in bitstring lists, and of every other entry its type."""
+    status, others = [], []
+    for entry in _items(value):
+        types = _strings(entry.get("type")) if isinstance(entry, dict) else set()
+        if "BitstringStatusListEntry" not in types:
+            others.append(" ".join(sorted(types)) or "without a type")
             continue
         address, index, purpose = (
             _text(entry.get("statusListCredential")),
@@ -167,7 +239,7 @@ def _status(value: Any) -> tuple[StatusEntry, ...]:
         if address is None or index is None or purpose is None:
             raise MalformedBadge("the badge has a status list entry that cannot be read")
         status.append(StatusEntry(address, index, purpose))
-    return tuple(status)
+    return tuple(status), tuple(others)
 
 
 def _index(value: Any) -> int | None:
@@ -194,6 +266,10 @@ def _host(value: Any) -> str | None:
 
 def _strings(value: Any) -> set[str]:
     return {item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)}
+
+
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _first_object(value: Any) -> dict[str, Any] | None:

@@ -16,7 +16,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from ledger.badges.strict_json import MAX_JSON_BYTES, strict_json
+from ledger.badges.quick_json import read_document
+from ledger.badges.strict_json import MAX_JSON_BYTES
 from ledger.errors import MalformedBadge
 
 _COMPACT = re.compile(rb"[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++")
@@ -48,8 +49,8 @@ def decode_compact(text: bytes) -> CompactJws:
     if not is_compact(text):
         raise MalformedBadge("the badge's JWS is not three base64url parts")
     header_part, payload_part, signature_part = text.split(b".")
-    header = strict_json(_decode_part(header_part, "header"))
-    payload = strict_json(_decode_part(payload_part, "payload"))
+    header = read_document(_decode_part(header_part, "header"))
+    payload = read_document(_decode_part(payload_part, "payload"))
     algorithm = header.get("alg")
     if not isinstance(algorithm, str) or algorithm.lower() == "none":
         raise MalformedBadge("the badge's JWS names no signature algorithm")

@@ -1,4 +1,4 @@
-"""What a badge says, as this package hands it on. The terms are those of Open Badges 2.0 and 3.0.
+"""What a badge says, as this package hands it on. The terms are those of Open Badges.
 
 Everything here is what the badge *claims*: nothing is verified. The text of names and identifiers is untrusted and has
 to be escaped where it is shown. `repr` leaves out whatever can be personal data, since it ends in logs.
@@ -14,6 +14,9 @@ FORM_JWS: Final = 1
 FORM_JSON: Final = 2
 
 Kind = Literal[
+    "ob1-hosted",  # Open Badges 1.0 and 1.1, as Open Badges 2.0 below
+    "ob1-json",
+    "ob1-signed",
     "ob2-hosted",  # JSON whose truth is what its address answers
     "ob2-json",  # JSON that says that it is signed, without the signature
     "ob2-signed",
@@ -21,12 +24,34 @@ Kind = Literal[
     "ob3-jwt",
     "clr2-json",
     "clr2-jwt",
-    "vc-json",  # another verifiable credential, such as Blockcerts
+    "blockcerts3-json",  # its hash counts here, its chain proof is not read
+    "vc-json",  # another verifiable credential
     "vc-jwt",
 ]
 Wrapping = Literal["plain", "png", "svg"]
 #: `hashed` a salted hash, `plain` the identity itself, `did` or `url` an identifier, None where the badge names nobody.
 RecipientKind = Literal["hashed", "plain", "did", "url"]
+
+_KIND_NAMES: Final[dict[Kind, str]] = {
+    "ob1-hosted": "Open Badges 1, hosted",
+    "ob1-json": "Open Badges 1, JSON without its signature",
+    "ob1-signed": "Open Badges 1, signed (JWS)",
+    "ob2-hosted": "Open Badges 2.0, hosted",
+    "ob2-json": "Open Badges 2.0, JSON without its signature",
+    "ob2-signed": "Open Badges 2.0, signed (JWS)",
+    "ob3-json": "Open Badges 3.0, JSON",
+    "ob3-jwt": "Open Badges 3.0, JWT",
+    "clr2-json": "Comprehensive Learner Record 2.0, JSON",
+    "clr2-jwt": "Comprehensive Learner Record 2.0, JWT",
+    "blockcerts3-json": "Blockcerts 3, JSON",
+    "vc-json": "verifiable credential, JSON",
+    "vc-jwt": "verifiable credential, JWT",
+}
+
+
+def kind_name(kind: Kind) -> str:
+    """The kind in words, for people."""
+    return _KIND_NAMES[kind]
 
 
 class StatusEntry(NamedTuple):
@@ -44,11 +69,14 @@ class Badge:
     form: FORM_JWS or FORM_JSON. canonical: what a commitment is over.
     document: the whole JSON document, or the whole payload of the JWS. Personal data: not to be logged.
     signed: whether it holds a cryptographic proof (`ledger.badges.proofs`), not whether that proof is right.
-    issuer: `iss`, issuer.id or the issuer string; Open Badges 2.0: the id of an embedded issuer, else None.
-    hosted_at: the host (and port, if given) of a hosted Open Badges 2.0 assertion, lower case.
+    issuer: `iss`, issuer.id or the issuer string; Open Badges 1, 2.0: the id of an embedded issuer, else None.
+    hosted_at: the host (and port, if given) of a hosted Open Badges 1 or 2.0 assertion, lower case.
     name: the achievement's, else the credential's (of a CLR, its own first).
     valid_from, valid_until: Unix milliseconds.
     status: its entries in W3C Bitstring Status Lists.
+    id: the credential's or assertion's own; of a hosted one without, the address in its `verify` or `verification`.
+    revoked: whether the document itself says so (`revoked: true`, as a hosted assertion's address answers then).
+    other_status: the types of the other entries in `credentialStatus`, which nothing here can look up.
     """
 
     form: int
@@ -64,3 +92,6 @@ class Badge:
     valid_until: int | None
     recipient_kind: RecipientKind | None
     status: tuple[StatusEntry, ...]
+    id: str | None = field(default=None, repr=False)
+    revoked: bool = False
+    other_status: tuple[str, ...] = ()

@@ -24,6 +24,7 @@ PACKED_SUFFIX: Final = ".receipt"
 PROOF_SUFFIX: Final = ".tlog-proof"
 #: What a folder's files must end in to be taken for badges.
 BADGE_SUFFIXES: Final = (".json", ".jsonld", ".jwt", ".jws", ".png", ".svg", ".txt")
+_RECEIPTS: Final = (RECEIPT_SUFFIX, PACKED_SUFFIX)
 MAX_BADGE_FILE_BYTES: Final = 32 << 20
 MAX_RECEIPT_FILE_BYTES: Final = 1 << 17
 _MAX_SEARCHED: Final = 2000
@@ -32,12 +33,29 @@ _MAX_SEARCHED: Final = 2000
 def read_bounded(path: Path, max_bytes: int) -> bytes:
     """The file's bytes. Raises InputError where it cannot be read, TooLarge."""
     try:
-        with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
+        return read_file(str(path), max_bytes)
+    except InputError as error:
+        raise _named(error, path) from error
+
+
+def read_file(path: str, max_bytes: int) -> bytes:
+    """`read_bounded`, its errors without the file's name. A third of the time of Path and file objects: a bulk issuance
+    reads a hundred thousand."""
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            wanted = min(os.fstat(opened).st_size, max_bytes) + 1
+            data = os.read(opened, wanted)
+            while len(data) <= max_bytes and (more := os.read(opened, max(wanted - len(data), 1 << 16))):
+                data += more
+        finally:
+            os.close(opened)
     except OSError as error:
-        raise InputError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from error
+        raise InputError((error.strerror or "cannot be read").lower()) from error
+    except ValueError:
+        raise InputError("not the name of a file") from None
     if len(data) > max_bytes:
-        raise TooLarge(f"{path}: longer than {max_bytes} bytes")
+        raise TooLarge(f"longer than {max_bytes} bytes")
     return data
 
 
@@ -63,7 +81,7 @@ def read_receipt(path: Path) -> Receipt:
 
 def is_receipt(path: Path) -> bool:
     """Whether the name is a receipt's."""
-    return path.name.endswith((RECEIPT_SUFFIX, PACKED_SUFFIX))
+    return path.name.endswith(_RECEIPTS)
 
 
 def receipt_name(badge: Path, suffix: str = RECEIPT_SUFFIX, *, whole: bool = False) -> str:
@@ -106,24 +124,39 @@ def is_for(receipt: Receipt, badge: Badge) -> bool:
 
 
 def expand(inputs: tuple[Path, ...], out: Path | None = None) -> Iterator[tuple[Path, Path]]:
-    """(badge file, its folder relative to the input) for files and, recursively, folders. Receipts, hidden files and
-    what lies in `out` are left out of folders. Raises InputError for an input that does not exist."""
-    try:
-        skipped = out.resolve() if out is not None else None
-    except (OSError, RuntimeError):  # a link that leads to itself
-        raise InputError(f"{out}: cannot be a folder") from None
+    """(badge file, its folder relative to the input) for files and, as `walk` goes through them, folders."""
     for given in inputs:
         if given.is_dir():
-            for path in sorted(given.rglob("*")):
-                inside = path.relative_to(given)
-                hidden = any(part.startswith(".") for part in inside.parts)
-                if hidden or is_receipt(path) or path.suffix.lower() not in BADGE_SUFFIXES or not path.is_file():
-                    continue
-                if skipped is not None and skipped != given.resolve() and skipped in path.resolve().parents:
-                    continue
-                yield path, inside.parent
+            for inside, name in walk(str(given), None if out is None else os.path.realpath(out)):
+                yield given / inside / name, Path(inside)
         else:
             yield given, Path()
+
+
+def walk(folder: str, skipped: str | None = None) -> Iterator[tuple[str, str]]:
+    """(folder relative to the first one, "" for itself; name) of every badge file below a folder, by name. Receipts,
+    hidden files and folders, links to folders, and the folder whose real path is `skipped` are left out.
+
+    Raises InputError where a folder cannot be read.
+    """
+    todo = [("", folder)]
+    while todo:
+        inside, path = todo.pop()
+        try:
+            entries = sorted(os.scandir(path), key=lambda entry: entry.name)
+        except OSError as error:
+            raise InputError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from error
+        below = []
+        for entry in entries:
+            name = entry.name
+            if name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                if skipped is None or os.path.realpath(entry.path) != skipped:
+                    below.append((f"{inside}/{name}" if inside else name, entry.path))
+            elif name.lower().endswith(BADGE_SUFFIXES) and not name.endswith(_RECEIPTS) and entry.is_file():
+                yield inside, name
+        todo += reversed(below)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

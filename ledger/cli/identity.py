@@ -7,6 +7,7 @@ for that log. So where a policy is given, the origin has to be that of a log in 
 
 from __future__ import annotations
 
+import re
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,7 +17,7 @@ import msgspec
 from ledger.answers import LogInfo
 from ledger.checkpoint import parse_checkpoint
 from ledger.entry import issuer_id
-from ledger.errors import KeyFileError, NotFound, SignatureInvalid
+from ledger.errors import KeyFileError, NotFound, OperationError, SignatureInvalid
 from ledger.keyfile import ISSUER_ED25519, PrivateKey, load_key, load_salt_key, replace_key
 from ledger.note import parse_note, parse_vkey
 from ledger.policy import NONE, LogRule, Policy, evaluate
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 #: How long a signature of ours may be used by whoever carries it, milliseconds; repetitions end with it.
 WINDOW_MS: Final = 3_600_000
+#: Host, perhaps a port, and a path (RFC 3986) that ends in a slash: what can stand in badges without being escaped.
+_LISTS_ADDRESS: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/(?:[A-Za-z0-9._~!$&'()*+,;=:@%-]+/)*", re.ASCII)
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -52,6 +55,17 @@ class Log(msgspec.Struct, frozen=True):
     origin: str
     keys: Policy
     info: LogInfo
+
+    @property
+    def status_lists(self) -> str:
+        """Address of the ledger's W3C status lists, ending in a slash: `<it><list>/<purpose>`. Raises OperationError
+        for what cannot stand in badges as that."""
+        stated = self.info.status_lists or f"https://{self.origin}/status/"
+        if _LISTS_ADDRESS.fullmatch(stated) is None:
+            raise OperationError(
+                f"the ledger states {stated[:200]!r} as the address of its status lists, which is none"
+            )
+        return stated
 
 
 def load_identity(path: Path) -> Identity:

@@ -1,9 +1,14 @@
-"""`badge-ledger issue`: anchor badges and write their receipts. The work is in `ledger.cli.issuing`."""
+"""`badge-ledger issue`: anchor badges and write their receipts.
+
+The work is in `ledger.cli.reading` (what goes into the log), `ledger.cli.issuing` (that it gets there once) and
+`ledger.cli.writing` (the receipts).
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +20,14 @@ from ledger.cli.output import Output
 from ledger.errors import InputError, LedgerError, OperationError
 
 if TYPE_CHECKING:
-    from ledger.cli.identity import Identity
-    from ledger.cli.issuing import Item
-    from ledger.client import Profile
+    from ledger.cli.identity import Identity, Log
+    from ledger.cli.reading import Found, Item, Rules
+    from ledger.cli.workers import Workers
     from ledger.policy import Policy
 
 _SHOWN = 20
+#: Badges that one task reads.
+_TASK_BADGES = 250
 
 
 @command(short_help="Anchor badges and write their receipts.")
@@ -33,12 +40,21 @@ _SHOWN = 20
 @option("--batch", type=click.IntRange(1, 100_000), default=10_000, help="Badges in one signed submission.")
 @option("--salt/--no-salt", default=None, help="Salt all commitments, or none.  [default: where a badge needs it]")
 @option("--salt-key", type=click.Path(dir_okay=False, path_type=Path), help="[default: the key file's name + .salt]")
+@option("--nested", is_flag=True, help="Anchor the badges inside a CLR transcript too, each by itself.")
 @option("--other-issuer", is_flag=True, help="Anchor badges that name another issuer, which no verifier will accept.")
-@option("--status-base", metavar="HOST/PATH/", help="Where the ledger's status lists stand.  [default: ORIGIN/status/]")
+@option("--status-base", metavar="HOST/PATH/", help="Where the ledger's status lists stand.  [default: as it says]")
 @option("--strict", is_flag=True, help="One badge that cannot be used: issue none.")
+@option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="What failed and why, as NDJSON or CSV.  [default: a file in --out, if any did]",
+)
 @option("--patience", type=click.IntRange(1), default=300, help="Seconds of repeating a request.")
 def issue(output: Output, files: tuple[Path, ...], out: Path, key: Path, url: str, **options: Any) -> int:
-    """Anchor the badges in FILES (badge files or folders of them) and write NAME.receipt.json into the --out folder.
+    """Anchor the badges in FILES and write NAME.receipt.json into the --out folder.
+
+    FILES are badges, folders of them, ZIP exports (.zip), or manifests: CSV (.csv, .tsv: a column `file`, or `badge`
+    with the badge itself) and NDJSON (.ndjson, .jsonl: a line a badge, or {"file": ...}).
 
     Only commitments leave this machine, never a badge or a salt. Run it again after an interruption: what was sent is
     repeated to the byte or found, and no badge is issued twice. Exit status 1 if a badge could not be issued.
@@ -46,171 +62,250 @@ def issue(output: Output, files: tuple[Path, ...], out: Path, key: Path, url: st
     \b
     Example:
       badge-ledger issue badges/ --out receipts/ --key acme.key --url https://ledger.example/
+      badge-ledger issue class.csv --out receipts/ --key acme.key --report failed.csv --url https://ledger.example/
     """
     from ledger.cli.identity import load_identity
+    from ledger.cli.report import check_name
+    from ledger.cli.workers import Workers
 
+    if options["report"] is not None:
+        check_name(options["report"])
     policy = load_policy(options["policy"])
     identity = load_identity(key)
-    items = _read(output, files, out, identity, options)
-    bad = [item for item in items if item.result == "failed"]
-    if options["strict"] and bad:
-        raise InputError(f"nothing was issued: {len(bad)} of {len(items)} badges cannot be used: {bad[0].detail}")
+    run = _Run(output, out, identity, url, policy, options)
+    output.when_interrupted = "nothing was sent"
+    with Workers() as workers:
+        return _issue(output, run, files, workers, strict=options["strict"])
+
+
+def _issue(output: Output, run: _Run, files: tuple[Path, ...], workers: Workers, *, strict: bool) -> int:
+    asyncio.run(run.read(files, workers))
+    bad = [item for item in run.items if item.result == "failed"]
+    if strict and bad:
+        run.write_report()
+        raise InputError(
+            f"nothing was issued: {len(bad)} of {len(run.items)} badges cannot be used: {bad[0].label}: {bad[0].detail}"
+        )
     output.when_interrupted = "no badge is issued twice: run the same command again to finish"
-    stopped = asyncio.run(_issue(output, items, identity, url, out, policy, options))
-    if stopped is not None:
-        open_items = [item for item in items if item.result is None]
-        for item in open_items:
-            item.result, item.detail = "open", stopped.detail
-        _report(output, items)
-        output.note(f"badge-ledger: {stopped.detail}; {len(open_items)} badges are open: run the same command again")
-        return stopped.exit_status
-    _report(output, items)
-    return 1 if any(item.result == "failed" for item in items) else 0
+    return run.finish(asyncio.run(run.issue(workers)))
 
 
-async def _issue(
-    output: Output,
-    items: list[Item],
-    identity: Identity,
-    url: str,
-    out: Path,
-    policy: Policy | None,
-    options: dict[str, Any],
-) -> LedgerError | None:
-    """Issue; the error that ended it after badges may have been sent. Raises what went wrong before."""
-    from ledger.cli.identity import open_log, with_index
-    from ledger.cli.issuing import Issuance, embedded_slot
-    from ledger.cli.journal import Journal
-    from ledger.client import LedgerClient
+class _Run:
+    """One run of the command: its items, and how they get on."""
 
-    async with LedgerClient(url, clock=output.clock) as client:
-        log = await open_log(client, policy)
-        identity = await with_index(identity, client)
-        usable = [item for item in items if item.result is None]
-        for item in usable:
-            if item.badge is not None and item.badge.status:
-                try:
-                    item.slot = embedded_slot(item.badge, options["status_base"] or f"{log.origin}/status/")
-                except InputError as error:
-                    item.fail(error.detail)
-        profile: Profile = options["profile"]
-        with (
-            output.progress("issuing", 2 * len(usable)) as progress,
-            Journal(out, log.origin, identity.issuer) as journal,
-        ):
-            issuance = Issuance(
-                client,
-                log,
-                identity,
-                journal,
-                batch=min(options["batch"], log.info.limits.get("max_events", options["batch"])),
-                profile=profile,
-                policy=policy,
-                patience_s=options["patience"],
-                advance=progress.advance,
-                on_retry=lambda error, pause: output.note(f"{error.detail}; repeating in {pause:.0f} s"),
-            )
-            try:
-                await issuance.run(usable)
-            except LedgerError as error:
-                return error
-            except OSError as error:  # a full disk: what was sent is in the journal
-                return OperationError(f"{error.filename or out}: {(error.strerror or str(error)).lower()}")
-            return None
-
-
-def _read(
-    output: Output, files: tuple[Path, ...], out: Path, identity: Identity, options: dict[str, Any]
-) -> list[Item]:
-    """Every badge file with its commitment; unusable ones with the reason. Two files never share a receipt's name."""
-    from ledger.cli.files import expand, receipt_name
-    from ledger.cli.issuing import Item
-
-    found = list(dict.fromkeys(expand(files, out)))
-    short = Counter(folder / receipt_name(path) for path, folder in found)
-    whole = Counter(folder / receipt_name(path, whole=True) for path, folder in found)
-    items = []
-    reader = _Reader(identity, options)
-    with output.progress("reading", len(found)) as progress:
-        for path, folder in found:
-            shared = short[folder / receipt_name(path)] > 1
-            name = folder / receipt_name(path, whole=shared)
-            item = Item(path, out / name)
-            if shared and whole[name] > 1:
-                item.fail(f"{path}: another file of this run has the same name")
-            else:
-                reader.read(item)
-            items.append(item)
-            progress.advance()
-    return items
-
-
-class _Reader:
-    """Reads badges into items; the salt key is opened when the first badge needs it."""
-
-    def __init__(self, identity: Identity, options: dict[str, Any]) -> None:
-        from ledger.cli.identity import salt_key_path
-
+    def __init__(
+        self, output: Output, out: Path, identity: Identity, url: str, policy: Policy | None, options: dict[str, Any]
+    ) -> None:
+        self._output = output
+        self._out = out
         self._identity = identity
-        self._salt_key_path: Path = options["salt_key"] or salt_key_path(identity.path)
-        self._salt: bool | None = options["salt"]
-        self._other_issuer: bool = options["other_issuer"]
-        self._salt_key: bytes | None = None
+        self._url = url
+        self._policy = policy
+        self._options = options
+        self.items: list[Item] = []
+        self._inside = Counter[str]()
 
-    def read(self, item: Item) -> None:
-        """Fill in commitment and salt, or the failure. Raises KeyFileError, which concerns all badges."""
-        from ledger import badges
-        from ledger.cli.files import read_badge
+    async def read(self, files: tuple[Path, ...], workers: Workers) -> None:
+        """Every badge with its commitment, unusable ones with the reason, and the names of their receipts."""
+        from ledger.cli.naming import name_receipts
+        from ledger.cli.reading import items_of, prepare
+        from ledger.cli.sources import Listing
+        from ledger.cli.workers import POOL_FROM, chunked, processes_for
+
+        rules = self._rules(await self._open_log())
+        sources = iter(Listing(files, self._out))
+        first = next(chunked(sources, POOL_FROM), [])
+        # Whether there are so many that processes pay is known before the last one is listed.
+        workers.start(processes_for(len(first)))
+        with self._output.progress("reading", None) as progress:
+            async for chunk, results in workers.map(prepare, chunked(chain(first, sources), _TASK_BADGES), rules):
+                for source, found in zip(chunk, results, strict=True):
+                    self._note(found)
+                    self.items += items_of(source, found)
+                progress.advance(len(results))
+        name_receipts(self.items)
+
+    async def _open_log(self) -> Log:
+        from ledger.cli.identity import open_log
+        from ledger.client import LedgerClient
+
+        async with LedgerClient(self._url, clock=self._output.clock) as client:
+            return await open_log(client, self._policy)
+
+    def _rules(self, log: Log) -> Rules:
+        from ledger.cli.identity import load_salt, salt_key_path
+        from ledger.cli.reading import Rules
+
+        self._salt_key_path = self._options["salt_key"] or salt_key_path(self._identity.path)
+        return Rules(
+            identifier=self._identity.identifier,
+            other_issuer=self._options["other_issuer"],
+            salt=self._options["salt"],
+            salt_key=load_salt(self._salt_key_path) if self._salt_key_path.exists() else None,
+            status_base=self._options["status_base"] or log.status_lists.partition("://")[2],
+            nested=self._options["nested"],
+            now_ms=self._output.clock.now_ms(),
+        )
+
+    def _note(self, found: list[Found]) -> None:
+        """Count what is worth a sentence at the end. Raises KeyFileError where a salt is needed and no key there."""
         from ledger.cli.identity import load_salt
-        from ledger.errors import KeyFileError
 
-        try:
-            badge = read_badge(item.path)
-            if badge.issuer not in (None, self._identity.identifier) and not self._other_issuer:
-                raise InputError(
-                    f"{item.path}: the badge names the issuer {badge.issuer}, the key signs for "
-                    f"{self._identity.identifier}: no verifier would accept the receipt (--other-issuer anchors it)"
+        for each in found:
+            if each.needs_salt_key:
+                load_salt(self._salt_key_path)
+            self._inside["expired"] += each.expired
+            self._inside["own"] += each.own_inside
+            self._inside["foreign"] += each.foreign_inside
+
+    async def issue(self, workers: Workers) -> LedgerError | None:
+        """Issue; the error that ended it after badges may have been sent. Raises what went wrong before."""
+        from ledger.cli.identity import open_log, with_index
+        from ledger.cli.issuing import Issuance
+        from ledger.cli.journal import Journal
+        from ledger.cli.writing import Logged, ReceiptWriter
+        from ledger.client import LedgerClient
+
+        usable = [item for item in self.items if item.result is None]
+        queue: asyncio.Queue[Logged | None] = asyncio.Queue()
+        async with LedgerClient(self._url, clock=self._output.clock) as client:
+            log = await open_log(client, self._policy)
+            self._identity = await with_index(self._identity, client)
+            with (
+                Journal(self._out, log.origin, self._identity.issuer) as journal,
+                self._output.progress("issuing", 2 * len(usable)) as progress,
+                ReceiptWriter(
+                    client,
+                    log,
+                    self._out,
+                    workers,
+                    profile=self._options["profile"],
+                    policy=self._policy,
+                    advance=progress.advance,
+                ) as writer,
+            ):
+                issuance = Issuance(
+                    client,
+                    log,
+                    self._identity,
+                    journal,
+                    self._out,
+                    batch=min(self._options["batch"], log.info.limits.get("max_events", 100_000)),
+                    profile=self._options["profile"],
+                    policy=self._policy,
+                    patience_s=self._options["patience"],
+                    on_logged=queue.put_nowait,
+                    advance=progress.advance,
+                    on_retry=lambda error, pause: self._output.note(f"{error.detail}; repeating in {pause:.0f} s"),
                 )
-            if badges.needs_salt(badge) if self._salt is None else self._salt:
-                if self._salt_key is None:
-                    self._salt_key = load_salt(self._salt_key_path)
-                item.salt = badges.derive_salt(self._salt_key, badge)
-            item.commitment = badges.commitment(badge, item.salt)
-            item.badge = badge if badge.status else None
-        except KeyFileError:
-            raise
+                return await self._both(issuance.run(usable), writer.write_all(queue), queue)
+
+    async def _both(self, issuing: Any, writing: Any, queue: asyncio.Queue[Any]) -> LedgerError | None:
+        """Run both. What is logged gets its receipts even if the rest cannot be; receipts that cannot be made, of a
+        ledger that shows something else, end it all. The first error, as one of the ledger's."""
+        anchoring = asyncio.create_task(self._caught(issuing))
+        receipts = asyncio.create_task(self._caught(writing))
+        try:
+            await asyncio.wait((anchoring, receipts), return_when=asyncio.FIRST_COMPLETED)
+            if receipts.done():
+                anchoring.cancel()
+                return await receipts
+            queue.put_nowait(None)
+            return await anchoring or await receipts
+        finally:
+            for task in (anchoring, receipts):
+                task.cancel()
+            await asyncio.gather(anchoring, receipts, return_exceptions=True)
+
+    async def _caught(self, work: Any) -> LedgerError | None:
+        try:
+            await work
         except LedgerError as error:
-            item.fail(error.detail)
+            return error
+        except OSError as error:  # a full disk: what was sent is in the journal
+            return OperationError(f"{error.filename or self._out}: {(error.strerror or str(error)).lower()}")
+        return None
+
+    def finish(self, stopped: LedgerError | None) -> int:
+        """Tell what came of it; the exit status."""
+        unfinished = [item for item in self.items if item.result is None]
+        for item in unfinished:
+            item.result, item.detail = "open", stopped.detail if stopped else "not finished"
+        self._tell()
+        self.write_report()
+        if stopped is not None:
+            self._output.note(
+                f"badge-ledger: {stopped.detail}; {len(unfinished)} badges are open: run the same command again"
+            )
+            return stopped.exit_status
+        return 1 if any(item.result == "failed" for item in self.items) else 0
+
+    def write_report(self) -> None:
+        """The file of --report; without it, one beside the receipts if there is something to report."""
+        from ledger.cli.report import DEFAULT_NAME, TROUBLED, write_report
+
+        path = self._options["report"] or self._out / DEFAULT_NAME
+        troubled = any(item.result in TROUBLED for item in self.items)
+        if self._options["report"] is None and not (troubled and self._out.is_dir()):
+            path.unlink(missing_ok=True)  # an earlier run's, and no longer true
+            return
+        try:
+            write_report(path, self.items)
+        except OSError as error:
+            self._output.note(f"the report could not be written: {path}: {(error.strerror or str(error)).lower()}")
+            return
+        if troubled:
+            self._output.note(f"report: {path}")
+
+    def _tell(self) -> None:
+        from ledger.cli.report import grouped
+
+        totals = Counter(item.result for item in self.items)
+        counts = {name: totals.get(name, 0) for name in ("issued", "present", "failed", "open")}
+        if self._output.json:
+            self._output.document({"badges": [_row(item, self._out) for item in self.items], "totals": counts})
+            return
+        reasons = grouped(item for item in self.items if item.result == "failed")
+        for line in reasons[:_SHOWN]:
+            self._output.note(line)
+        if len(reasons) > _SHOWN:
+            self._output.note(f"... and {len(reasons) - _SHOWN} more reasons: see the report")
+        if len(self.items) <= _SHOWN:
+            rows = [
+                (_short(item.label), item.result or "open", _number(item.slot), _number(item.index))
+                for item in self.items
+            ]
+            self._output.table(("badge", "result", "slot", "entry"), rows)
+        words = {"issued": "issued", "present": "issued before", "failed": "failed", "open": "open"}
+        self._output.lines(
+            ", ".join(f"{count} {words[name]}" for name, count in counts.items() if count or name == "issued")
+        )
+        self._tell_notes()
+
+    def _tell_notes(self) -> None:
+        notes = {
+            "expired": "{} badges are past the end of their validity already",
+            "own": "{} badges inside transcripts were not anchored by themselves (--nested does that)",
+            "foreign": "{} badges inside transcripts are other issuers': theirs to anchor",
+        }
+        for name, text in notes.items():
+            if self._inside[name]:
+                self._output.note(text.format(self._inside[name]))
 
 
-def _report(output: Output, items: list[Item]) -> None:
-    totals = Counter(item.result for item in items)
-    counts = {name: totals.get(name, 0) for name in ("issued", "present", "failed", "open")}
-    if output.json:
-        output.document({"badges": [_row(item) for item in items], "totals": counts})
-        return
-    troubled = [item for item in items if item.result == "failed"]
-    for item in troubled[:_SHOWN]:
-        detail = item.detail or ""
-        output.note(detail if str(item.path) in detail else f"{item.path}: {detail}")
-    if len(troubled) > _SHOWN:
-        output.note(f"... and {len(troubled) - _SHOWN} more (all of them with --json)")
-    if len(items) <= _SHOWN:
-        rows = [(item.path.name, item.result or "open", _number(item.slot), _number(item.index)) for item in items]
-        output.table(("badge", "result", "slot", "entry"), rows)
-    words = {"issued": "issued", "present": "issued before", "failed": "failed", "open": "open"}
-    output.lines(", ".join(f"{count} {words[name]}" for name, count in counts.items() if count or name == "issued"))
+def _short(label: str) -> str:
+    return label.rpartition("/")[2] or label
 
 
 def _number(value: int | None) -> str:
     return "" if value is None else str(value)
 
 
-def _row(item: Item) -> dict[str, Any]:
+def _row(item: Item, out: Path) -> dict[str, Any]:
     row = {
-        "badge": str(item.path),
+        "badge": item.label,
         "result": item.result,
-        "receipt": str(item.receipt) if item.result in ("issued", "present") else None,
+        "receipt": str(out / item.receipt) if item.result in ("issued", "present") else None,
         "commitment": item.commitment.hex() or None,
         "slot": item.slot,
         "index": item.index,

@@ -1,10 +1,11 @@
-"""The issuance itself: reserve slots, sign, write down, send, fetch receipts. Never twice, wherever it is interrupted.
+"""The issuance itself: reserve slots, sign, write down, send. Never twice, wherever it is interrupted.
 
     1  badges whose receipt lies in the folder already are done
     2  what the journal says was sent comes first: the identical bytes again, until the ledger answers for good
     3  the rest gets slots (its own, where the badge names one in this ledger's lists), is signed in submissions of
        `batch` events, written down, sent
-    4  receipts are fetched by log index, compared with what was signed, and written one by one
+
+What is in the log is handed on, and gets its receipts (`ledger.cli.writing`) while the next submission is under way.
 
 A refusal of a submission means that it is not in the log: the ledger looks for it by its bytes before it checks
 anything else. Only when the window of a submission has long passed may the ledger have forgotten it; then the state of
@@ -14,26 +15,25 @@ a slot tells, because slots are never forgotten.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-import msgspec
+from typing import TYPE_CHECKING, Final
 
 from ledger.block import Block, sign_submission
-from ledger.cli.files import read_receipt, write_atomically
+from ledger.cli.files import read_bounded, write_atomically
 from ledger.cli.identity import WINDOW_MS, Identity, Log, new_nonce
 from ledger.cli.journal import Journal, Sent
+from ledger.cli.reading import Item
+from ledger.cli.reservation import reserve
 from ledger.cli.trust import HeadChecker
-from ledger.entry import LIST_SLOTS, encode_issue
-from ledger.errors import InputError, LedgerError, NotFound, OperationError, ProofInvalid, RuleViolation
-from ledger.message import slots_message
-from ledger.receipt import Receipt, with_salt
+from ledger.cli.writing import Logged
+from ledger.entry import encode_issue
+from ledger.errors import LedgerError, NotFound, OperationError, RuleViolation
+from ledger.receipt import MAX_RECEIPT_BYTES, Receipt, with_salt
 from ledger.receipt_json import format_json, load
+from ledger.text import format_base64
 
 if TYPE_CHECKING:
-    from ledger.badges import Badge
     from ledger.client import LedgerClient, OnRetry, Profile
     from ledger.policy import Policy
 
@@ -41,51 +41,14 @@ if TYPE_CHECKING:
 _SLOT_ROUNDS: Final = 3
 #: How many events at fault a refusal names at the most.
 _MAX_POSITIONS: Final = 100
-_MAX_SLOTS_REQUEST: Final = 100_000
 _FETCHES: Final = 16
-_LIST_ADDRESS: Final = re.compile(r"([0-9]{1,10})(?:/(?:revocation|suspension))?", re.ASCII)
 #: Refusals of single badges: the others of the submission are sent without them.
 _OF_SINGLE_BADGES: Final = ("slot-issued", "not-owner", "duplicate", "duplicate-commitment")
 
 
-class Item(msgspec.Struct):
-    """One badge file on its way: `result` is issued, present (its receipt was there) or failed, None while open."""
-
-    path: Path
-    receipt: Path
-    commitment: bytes = b""
-    salt: bytes | None = None
-    slot: int | None = None
-    #: Kept only where the badge names places in status lists.
-    badge: Any = None
-    index: int | None = None
-    result: str | None = None
-    detail: str | None = None
-
-    def fail(self, detail: str) -> None:
-        self.result, self.detail = "failed", detail
-
-
-def embedded_slot(badge: Badge, status_base: str) -> int | None:
-    """The slot that the badge names in this ledger's status lists (`status_base`: host and path, without scheme).
-
-    Raises InputError if its entries name two.
-    """
-    slots = set()
-    for entry in badge.status:
-        address = entry.status_list_credential.partition("://")[2]
-        match = re.fullmatch(
-            r"([0-9]{1,10})(?:/(?:revocation|suspension))?", address.removeprefix(status_base), re.ASCII
-        )
-        if address.startswith(status_base) and match is not None and entry.status_list_index < LIST_SLOTS:
-            slots.add(int(match[1]) * LIST_SLOTS + entry.status_list_index)
-    if len(slots) > 1:
-        raise InputError("the badge names two places in the ledger's status lists")
-    return next(iter(slots), None)
-
-
 class Issuance:
-    """One run over one folder. `advance` is told of each step that a badge has made (two a badge)."""
+    """One run over one folder. `advance` is told of each of the two steps of a badge: it is logged, it has its receipt;
+    `on_logged` of the submissions whose receipts are to be written."""
 
     def __init__(
         self,
@@ -93,11 +56,13 @@ class Issuance:
         log: Log,
         identity: Identity,
         journal: Journal,
+        out: Path,
         *,
         batch: int,
         profile: Profile,
         policy: Policy | None,
         patience_s: float,
+        on_logged: Callable[[Logged], None],
         advance: Callable[[int], None] = lambda steps: None,
         on_retry: OnRetry | None = None,
     ) -> None:
@@ -105,34 +70,42 @@ class Issuance:
         self._log = log
         self._identity = identity
         self._journal = journal
+        self._out = out
         self._batch = batch
         self._profile: Profile = profile
         self._patience_s = patience_s
+        self._on_logged = on_logged
         self._advance = advance
         self._on_retry = on_retry
         self._heads = HeadChecker(log, policy)
 
     async def run(self, items: Iterable[Item]) -> None:
-        """Bring every open item to its end. Raises LedgerError for what concerns them all; then run it again."""
+        """Bring every open item into the log. Raises LedgerError for what concerns them all; then run it again."""
+        standing = self._journal.standing()
         groups: dict[bytes, list[Item]] = {}
         for item in items:
-            if item.result is None and not self._is_present(item):
+            if item.result is None and not self._is_present(item, standing):
                 groups.setdefault(item.commitment, []).append(item)
-        standing = self._journal.standing()
         known: dict[int, list[list[Item]]] = {}
         for commitment, group in groups.items():
             if commitment in standing:
                 known.setdefault(standing[commitment].number, []).append(group)
         for number, mine in known.items():
             sent = self._journal.sent[number]
+            before = sent.first_index is not None
             if sent.open:
                 await self._settle(sent)
             if sent.first_index is not None:
-                self._advance(sum(map(len, mine)))
-                await self._fetch(sent, mine)
-        todo = [group for group in groups.values() if group[0].result is None]
+                self._done(sent, mine, before=before)
+                for group in mine:
+                    del groups[group[0].commitment]
+        todo = list(groups.values())
         for start in range(0, len(todo), self._batch):
             await self._issue(todo[start : start + self._batch])
+
+    def _done(self, sent: Sent, groups: list[list[Item]], *, before: bool) -> None:
+        self._on_logged(Logged(sent, groups, before))
+        self._advance(sum(map(len, groups)))
 
     # Sending ------------------------------------------------------------------------------------------------------
 
@@ -149,8 +122,7 @@ class Issuance:
                 # Badges that are in the log already are found and done with, however many rounds that takes.
                 rounds += not error.rule.startswith("duplicate")
                 continue
-            self._advance(sum(map(len, groups)))
-            await self._fetch(sent, groups)
+            self._done(sent, groups, before=False)
             return
         for item in (item for group in groups for item in group):
             item.fail("its slot is taken")
@@ -187,28 +159,11 @@ class Issuance:
         missing = sum(group[0].slot is None for group in groups)
         free: list[int] = []
         while len(free) < missing:
-            got = await self.reserve(missing - len(free))
-            free += [slot for slot in got if slot not in own and slot not in free] if own else got
+            got = await reserve(self._client, self._log, self._identity, missing - len(free))
+            drawn_before = set(free)
+            free += [slot for slot in got if slot not in own and slot not in drawn_before]
         drawn = iter(free)
         return [group[0].slot if group[0].slot is not None else next(drawn) for group in groups]
-
-    async def reserve(self, count: int) -> list[int]:
-        """Up to `count` unused slots of the issuer. Raises OperationError if the ledger hands out none."""
-        not_after_ms, nonce = self._client.clock.now_ms() + WINDOW_MS, new_nonce()
-        count = min(count, _MAX_SLOTS_REQUEST)
-        identity = self._identity
-        message = slots_message(self._log.origin, identity.issuer, identity.index, not_after_ms, nonce, count)
-        slots = await self._client.reserve_slots(
-            identity.issuer,
-            key=identity.index,
-            not_after_ms=not_after_ms,
-            nonce=nonce,
-            count=count,
-            signature=identity.key.sign(message),
-        )
-        if not slots or len(slots) > count or len(set(slots)) != len(slots):
-            raise OperationError(f"the ledger handed out {len(slots)} slots where {count} were asked for")
-        return slots
 
     async def _without_refused(self, groups: list[list[Item]], error: RuleViolation) -> list[list[Item]]:
         """What is left of a refused submission when the badges that were at fault are out. Raises the refusal if it
@@ -240,14 +195,16 @@ class Issuance:
                 found = [load(data) for data in await self._client.receipts(group[0].commitment, self._profile)]
             except NotFound:
                 found = []
-        mine = [receipt for receipt in found if receipt.issue_entry().issuer == self._identity.issuer]
+        wanted = (group[0].commitment, self._identity.issuer)
+        entries = [(receipt, receipt.issue_entry()) for receipt in found]
+        mine = [receipt for receipt, issue in entries if (issue.commitment, issue.issuer) == wanted]
         if not mine and not certain:
             return
         if not mine:
             for item in group:
                 item.fail("the ledger says that it has this badge, and shows no receipt for it")
             return
-        self._write(group, mine[-1])
+        self._take(group, mine[-1])
 
     async def _settle(self, sent: Sent) -> None:
         """Find out what became of a submission that was sent by an earlier run."""
@@ -273,49 +230,37 @@ class Issuance:
                 return receipt.index - 1
         return None
 
-    # Receipts -----------------------------------------------------------------------------------------------------
+    # Receipts that are there ---------------------------------------------------------------------------------------
 
-    async def _fetch(self, sent: Sent, groups: list[list[Item]]) -> None:
-        """Receipts of a logged submission, for the groups of badges in it."""
-        if sent.first_index is None:
-            raise OperationError("a receipt was asked for what is not in the log")
-        first = sent.first_index + 1
-        positions = {commitment: k for k, commitment in enumerate(sent.block.commitments())}
-        gate = asyncio.Semaphore(_FETCHES)
-
-        async def fetch(group: list[Item]) -> None:
-            k = positions[group[0].commitment]
-            async with gate:
-                try:
-                    receipt = load(await self._client.receipt_at(first + k, self._profile))
-                    if (receipt.issue, receipt.index) != (sent.block.entry(k), first + k):
-                        raise ProofInvalid("the ledger's receipt is for another event than the one that was signed")
-                    self._write(group, receipt)
-                except LedgerError as error:
-                    for item in group:
-                        item.fail(f"anchored at entry {first + k}, without a receipt yet: {error.detail}")
-                self._advance(len(group))
-
-        await asyncio.gather(*(fetch(group) for group in groups))
-
-    def _write(self, group: list[Item], receipt: Receipt) -> None:
-        """Check the head that the receipt leads to, and write it for each file of the badge."""
+    def _take(self, group: list[Item], receipt: Receipt) -> None:
+        """Check the head that the ledger's receipt leads to, and write it for each file of the badge."""
         receipt = self._heads.check(receipt)
         for item in group:
-            write_atomically(item.receipt, format_json(with_salt(receipt, item.salt)))
-            item.slot, item.index, item.result = receipt.issue_entry().slot, receipt.index, "issued"
+            write_atomically(self._out / item.receipt, format_json(with_salt(receipt, item.salt)))
+            item.slot, item.index, item.result = receipt.issue_entry().slot, receipt.index, "present"
+        self._advance(2 * len(group))
 
-    def _is_present(self, item: Item) -> bool:
+    def _is_present(self, item: Item, standing: dict[bytes, Sent]) -> bool:
         """Whether the receipt's file exists: then the badge is done, or the file is another badge's and stays."""
-        if not item.receipt.exists():
+        path = self._out / item.receipt
+        if not path.exists():
             return False
         try:
-            issue = read_receipt(item.receipt).issue_entry()
+            data = read_bounded(path, MAX_RECEIPT_BYTES)
+            sent = standing.get(item.commitment)
+            if sent is not None:
+                # What this program wrote names its issue entry so: no need to read the rest of a hundred thousand.
+                position = sent.position(item.commitment)
+                if b'"issue":"' + format_base64(sent.block.entry(position)).encode() + b'"' in data:
+                    item.slot, item.result = sent.block.slots[position], "present"
+                    self._advance(2)
+                    return True
+            issue = load(data).issue_entry()
         except LedgerError as error:
-            item.fail(f"a file is in the place of its receipt: {error.detail}")
+            item.fail(f"a file is in the place of its receipt: {path}: {error.detail.removeprefix(f'{path}: ')}")
             return True
         if (issue.commitment, issue.issuer) != (item.commitment, self._identity.issuer):
-            item.fail(f"{item.receipt} is the receipt of another badge: move it away or take another --out")
+            item.fail(f"{path} is the receipt of another badge: move it away or take another --out")
         else:
             item.slot, item.result = issue.slot, "present"
             self._advance(2)

@@ -40,6 +40,13 @@ class Sent(msgspec.Struct):
     block: Block
     first_index: int | None = None
     void: bool = False
+    _positions: dict[bytes, int] | None = None
+
+    def position(self, commitment: bytes) -> int:
+        """Which event of the submission has this commitment. Raises KeyError."""
+        if self._positions is None:
+            self._positions = {each: k for k, each in enumerate(self.block.commitments())}
+        return self._positions[commitment]
 
     @property
     def open(self) -> bool:

@@ -32,6 +32,7 @@ class Seconds(click.FloatRange):
 @option("--guard", type=click.Path(dir_okay=False, path_type=Path), help="The guard's file.  [default: DATA/guard.db]")
 @option("--fetch-documents/--no-fetch-documents", default=True, help="Look for issuers' keys on their own hosts.")
 @option("--allow-private-fetch", is_flag=True, help="... on private addresses too (for tests).")
+@option("--public-url", metavar="URL", help="Where others reach it; stands in badges.  [default: https://ORIGIN]")
 @option("--publish-interval", type=Seconds(0, 3600), default=0.005, help="Least seconds between heads.")
 @option("--heartbeat", type=Seconds(0.05, 86_400), default=300.0, help="Seconds between heads when idle.")
 @option("--answer-timeout", type=Seconds(0.1, 3600), default=20.0, help="Seconds until 503 pending.")
@@ -80,6 +81,7 @@ def serve(output: Output, data: Path, listen: str, **options: Any) -> None:
             answer_timeout_s=options["answer_timeout"],
             policy=options["policy"],
             witness_timeout_s=options["witness_timeout"],
+            public_url=options["public_url"],
             fault=os.environ.get("BADGE_LEDGER_FAULT", ""),
         ),
         ready=ready,

@@ -1,58 +1,143 @@
-"""`badge-ledger verify`: a badge and its receipt, offline. Imports neither aiohttp nor asyncpg."""
+"""`badge-ledger verify`: badges and their receipts, offline unless asked. Imports neither aiohttp nor asyncpg."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ledger.cli.app import command, option
+from ledger.cli.authentic import Authenticator, authentic_options
 from ledger.cli.options import Duration, load_policy, log_key_option, policy_option
 from ledger.cli.output import Output
-from ledger.errors import InputError
+from ledger.errors import InputError, LedgerError
+
+if TYPE_CHECKING:
+    from ledger.cli.verifying import Judged, Verifier
+
+#: The most rows of the summary; of more badges only those that are not plain valid have one.
+_SHOWN: Final = 100
+_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @command(short_help="Is this badge valid? Offline.")
-@click.argument("badge", type=click.Path(path_type=Path))
-@option("--receipt", "receipt_path", type=click.Path(path_type=Path), help="Its receipt.  [default: beside the badge]")
+@click.argument("badges", metavar="BADGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@option("--receipt", "receipt_path", type=_FILE, help="The receipt of the one badge.  [default: beside it, or in it]")
+@option("--receipts", type=click.Path(file_okay=False, path_type=Path), help="Folder with their receipts, by name.")
 @policy_option
 @log_key_option
 @option("--max-age", type=Duration(), metavar="DURATION", help="Oldest proof that is accepted, such as 24h.")
 @option("--status-base", metavar="HOST/PATH/", help="Where the ledger's status lists stand.  [default: ORIGIN/status/]")
-def verify(
-    output: Output,
-    badge: Path,
-    receipt_path: Path | None,
-    policy: Path | None,
-    log_key: str | None,
-    max_age: int | None,
-    status_base: str | None,
-) -> int:
-    """Check a badge against its receipt, without any network: was it issued, by whom, and is it still valid?
+@option("--document", type=_FILE, help="The badge, for an image that holds only its address.")
+@authentic_options
+def verify(output: Output, badges: tuple[Path, ...], receipt_path: Path | None, **options: Any) -> int:
+    """Check badges against their receipts, without any network: is each authentic, was it issued, by whom, and is it
+    still valid? BADGE is a file, or a folder of them; several make a table.
 
-    Exit status 0: valid. 1: not valid (revoked, suspended, expired, stale, not proven). 2: unusable input.
+    Exit status 0: valid. 1: not valid (revoked, suspended, expired, stale, not proven), or one of several is not. 2:
+    unusable input.
 
     \b
     Example:
       badge-ledger verify alice.json --receipt alice.receipt.json --policy trust.policy --max-age 24h
+      badge-ledger verify badges/ --receipts receipts/ --policy trust.policy --online
     """
-    from ledger.cli.files import find_receipt, read_badge, read_receipt
-    from ledger.verdict import decide
+    verifier = _verifier(output, receipt_path, options)
+    if len(badges) == 1 and not badges[0].is_dir():
+        return _one(output, verifier, badges[0])
+    if receipt_path is not None or options["document"] is not None:
+        raise InputError("--receipt and --document are for one badge; --receipts names a folder with those of several")
+    return _several(output, verifier, badges)
 
-    trusted = load_policy(policy, log_key)
+
+def _verifier(output: Output, receipt: Path | None, options: dict[str, Any]) -> Verifier:
+    trusted = load_policy(options["policy"], options["log_key"])
     if trusted is None:
         raise InputError("whom do you trust? give --policy FILE or --log-key VKEY (`badge-ledger policy init URL`)")
-    read = read_badge(badge)
-    if receipt_path is None:
-        receipt_path, receipt = find_receipt(badge, read)
-    else:
-        receipt = read_receipt(receipt_path)
-    verdict = decide(read, receipt, trusted, output.clock.now_ms() // 1000, max_age, status_base=status_base)
+    if receipt is not None and options["receipts"] is not None:
+        raise InputError("--receipt and --receipts are two answers to one question: give one of them")
+    from ledger.cli.verifying import Verifier
+
+    base: str | None = options["status_base"]
+    return Verifier(
+        authenticator=Authenticator(
+            output, online=options["online"], contexts=options["contexts"], pin=options["pin"], cache=options["cache"]
+        ),
+        policy=trusted,
+        now_s=output.clock.now_ms() // 1000,
+        max_age_s=options["max_age"],
+        # As /v1/log states it, with its scheme, or without.
+        status_base=None if base is None else base.rpartition("://")[2],
+        receipt=receipt,
+        receipts=options["receipts"],
+        document=options["document"],
+    )
+
+
+def _one(output: Output, verifier: Verifier, path: Path) -> int:
+    judged = verifier.judge(path)
+    verdict = judged.verdict
     if output.json:
-        output.document({"badge": str(badge), "receipt": str(receipt_path), "verdict": verdict.to_json()})
+        output.document(_document(judged))
     else:
         colour = "bold green" if verdict.is_plain_valid else "bold yellow" if verdict.result == "valid" else "bold red"
         first, *rest = verdict.lines()
         output.styled(first, colour)
         output.lines(*rest)
     return 0 if verdict.result == "valid" else 1
+
+
+def _several(output: Output, verifier: Verifier, given: tuple[Path, ...]) -> int:
+    from ledger.cli.files import expand
+
+    found = list(dict.fromkeys(expand(given)))
+    if not found:
+        raise InputError("there is no badge in what was given")
+    totals: Counter[str] = Counter()
+    documents: list[dict[str, Any]] = []
+    rows: list[tuple[str, str, str]] = []
+    with output.progress("verifying", len(found)) as progress:
+        for path, folder in found:
+            try:
+                judged = verifier.judge(path, folder)
+            except LedgerError as error:
+                totals["unusable"] += 1
+                row, plain = (str(path), "UNUSABLE", error.detail.removeprefix(f"{path}: ")), False
+                document: dict[str, Any] = {
+                    "badge": str(path),
+                    "error": {"type": error.type, "detail": error.detail, **error.members},
+                }
+            else:
+                totals[judged.verdict.result] += 1
+                row, plain = _row(judged), judged.verdict.is_plain_valid
+                document = _document(judged)
+            if output.json:
+                documents.append(document)
+            elif len(rows) < _SHOWN and not (plain and len(found) > _SHOWN):
+                rows.append(row)
+            progress.advance()
+    if output.json:
+        output.document(documents)
+    else:
+        if rows:
+            output.table(("badge", "result", "why"), rows)
+        if len(rows) < len(found):
+            output.note(f"{len(found) - len(rows)} more are not shown (all of them with --json)")
+        output.lines(", ".join(f"{totals[name]} {name.replace('_', ' ')}" for name in sorted(totals, key=_by_result)))
+    return 0 if totals["valid"] == len(found) else 1
+
+
+def _by_result(name: str) -> tuple[bool, str]:
+    return name != "valid", name
+
+
+def _row(judged: Judged) -> tuple[str, str, str]:
+    verdict = judged.verdict
+    why = verdict.reasons[0] if verdict.reasons else verdict.qualifier or ""
+    return str(judged.path), verdict.result.replace("_", " ").upper(), why
+
+
+def _document(judged: Judged) -> dict[str, Any]:
+    return {"badge": str(judged.path), "receipt": str(judged.receipt), "verdict": judged.verdict.to_json()}

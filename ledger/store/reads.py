@@ -40,6 +40,23 @@ _COMMIT = "SELECT tree_size, first_index, time_ms, root, submissions FROM commit
 _COMMIT_OF = f"{_COMMIT} WHERE tree_size > $1 ORDER BY tree_size LIMIT 1"
 _COMMITS = f"{_COMMIT} WHERE tree_size > $1 ORDER BY tree_size LIMIT $2"
 
+# Times never fall, so this is a binary search over commits, without an index that each commit would pay for. The answer
+# is in (low, high], or low itself; both are where a commit ends, or 0.
+_SIZE_AT = """
+WITH RECURSIVE search (low, high) AS (
+    SELECT 0::bigint, $2::bigint
+    UNION ALL
+    SELECT CASE WHEN c.time_ms <= $1 THEN c.tree_size ELSE s.low END,
+           CASE WHEN c.time_ms <= $1 THEN s.high ELSE c.first_index END
+    FROM search s CROSS JOIN LATERAL (
+        SELECT tree_size, first_index, time_ms FROM commits
+        WHERE tree_size > s.low + (s.high - s.low) / 2 ORDER BY tree_size LIMIT 1
+    ) c
+    WHERE s.low < s.high
+)
+SELECT max(low) FROM search
+"""
+
 _EVENT_NODES = "SELECT nodes FROM event_nodes WHERE submission_index = $1"
 
 _STATUS_NODES = """
@@ -205,6 +222,13 @@ class Reads(Part):
         """At most `limit` commits with a tree_size above `after_size`, oldest first."""
         rows = await self._sessions.fetch("reading commits", _COMMITS, after_size, limit)
         return [_commit_row(row) for row in rows]
+
+    async def size_at(self, time_ms: int, size: int) -> int:
+        """The tree_size of the last commit at or before that time, among those up to the commit of exactly `size`; 0 if
+        all are later."""
+        row = await self._sessions.fetch_row("finding a past head", _SIZE_AT, time_ms, size)
+        found: int = row[0]
+        return found
 
     async def submission_of(self, index: int) -> int | None:
         """Index of the last submission entry at or before `index` in its commit; None if there is none.

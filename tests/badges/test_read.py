@@ -320,8 +320,11 @@ def test_refuses_jws_that_are_not_canonical() -> None:
     [
         (b"", "empty"),
         (b" \n", "empty"),
-        (b"https://example.org/assertions/1?identity__email=" + SECRET.encode(), "an address is not a badge"),
-        (b"<svg/>", "SVG"),
+        (b"https://example.org/assertions/1?identity__email=" + SECRET.encode(), "only the address of a badge"),
+        (b"http://", "neither a badge nor"),
+        (b"https://example.org/ and more", "neither a badge nor"),
+        (b"<svg/>", "carries no badge"),
+        (b"<html/>", "not an SVG"),
         (b"{}", "neither"),
         (dumps({"type": "CryptographicKey"}), "neither"),
         (token({"iss": "a"}), "neither"),

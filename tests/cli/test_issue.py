@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 
 from ledger.badges import commitment, read
+from ledger.block import Block
 from ledger.cli.files import is_for, read_receipt
-from ledger.cli.issuing import embedded_slot
 from ledger.cli.journal import NAME, Journal
+from ledger.cli.reading import embedded_slot
 from ledger.entry import LIST_SLOTS
 from ledger.errors import InputError
 from ledger.keyfile import load_issuer_key, load_key
+from ledger.merkle import leaf_hash
 from tests.builders import LogBuilder
 from tests.cli.conftest import Badges, Cli, Ran
 from tests.fakes import FakeLedger, Fault
@@ -199,19 +201,27 @@ class TestIssue:
         assert issue(cli, key, "--policy", "log-only.policy").status == 0
         assert len(read_receipt(cli.folder / "out" / "a.receipt.json").signatures) == 1
 
-    def test_a_receipt_for_another_event_is_not_taken(
+    def test_a_log_with_other_events_is_not_taken(
         self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A ledger that hands out somebody else's receipt is caught before anything is written."""
+        """A ledger that logged something else, and signed that, is caught before anything is written."""
         badges.signed("a.json", 1)
-        issue(cli, key)
         badges.signed("b.json", 2)
-        wrong = ledger.receipt(ledger.log.size - 2)
-        monkeypatch.setattr(ledger, "receipt", lambda *_: wrong)
+        real = ledger.append
+
+        def other(block: Block) -> tuple[int, int]:
+            index, count = real(block)
+            entry = ledger.log.entries[index + 2]
+            ledger.log.entries[index + 2] = entry[:-1] + bytes([entry[-1] ^ 1])
+            ledger.log.leaves[index + 2] = leaf_hash(ledger.log.entries[index + 2])
+            return index, count
+
+        monkeypatch.setattr(ledger, "append", other)
         ran = issue(cli, key)
         assert ran.status == 1
-        assert "another event than the one that was signed" in ran.err
-        assert not (cli.folder / "out" / "b.receipt.json").exists()
+        assert "other events than those that were signed" in ran.err
+        assert "2 open" in ran.out
+        assert not list((cli.folder / "out").glob("*.receipt.json"))
 
 
 class TestInterruption:

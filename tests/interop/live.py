@@ -28,9 +28,9 @@ COMMAND = Path(sys.executable).with_name("badge-ledger")
 class LiveLedger(Service):
     """The service. By log index: `leaves`, the leaf hashes of all submitted events, and `commitments` of the badges."""
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
         # Nothing grows the log but the tests.
-        super().__init__("--origin", ORIGIN, "--heartbeat", "86400")
+        super().__init__("--origin", ORIGIN, "--heartbeat", "86400", *options)
         self.url = f"http://127.0.0.1:{self.port}"
         self.keys: tuple[VerifierKey, ...] = ()
         self.leaves: dict[int, bytes] = {}

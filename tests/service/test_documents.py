@@ -130,7 +130,8 @@ def check_operation(document: dict[str, Any], path: str, operation: dict[str, An
             if "schema" in content:
                 check_schema(document, content["schema"])
         if status[0] in "45":
-            assert list(response["content"]) == ["application/problem+json"]
+            is_page = path.startswith("/b/") and status == "404"
+            assert list(response["content"]) == ["text/html" if is_page else "application/problem+json"]
     for content in operation.get("requestBody", {}).get("content", {}).values():
         check_schema(document, content["schema"])
     for requirement in operation.get("security", ()):

@@ -10,7 +10,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from ledger import merkle
-from ledger.badges import commitment, derive_salt, read
+from ledger.authenticity import Authenticity, ListFinding, OwnSignature
+from ledger.badges import StatusEntry, commitment, derive_salt, read
 from ledger.checkpoint import Checkpoint
 from ledger.entry import (
     BINDING_PUBLISHED,
@@ -28,7 +29,8 @@ from ledger.merkle import leaf_hash
 from ledger.policy import parse_policy
 from ledger.receipt import Receipt, encode_packed, with_signatures
 from ledger.receipt_json import format_json, load
-from ledger.verdict import OwnSignature, decide
+from ledger.verdict import decide
+from ledger.verdict_findings import HostedState
 from ledger.verify import verify_receipt
 from tests.builders import ORIGIN, seeded_key
 from tests.forgery import Forgery
@@ -38,8 +40,9 @@ from tests.vectors.badges import PROOF, SALT_KEY, credential
 SCHOOL = "https://school.example/badges"
 DAY_S = 86_400
 #: Members of a verdict that are for people: their wording is nobody's business but the implementation's.
-WORDING = ("reasons", "notes")
+WORDING = ("reasons", "notes", "signature_reason")
 _KEY = seeded_key("a did:key issuer")
+_LIST = "https://elsewhere.example/status/3"
 _HOSTED = {
     "@context": "https://w3id.org/openbadges/v2",
     "type": "Assertion",
@@ -77,6 +80,8 @@ def _verdicts() -> Iterator[tuple[str, dict[str, Any]]]:
     listed = credential(SCHOOL, credentialStatus=status)
     elsewhere = credential(SCHOOL, credentialStatus=status | {"statusListIndex": "1005"})
     vouched = {"binding": BINDING_VOUCHED}
+    at_port = _HOSTED | {"id": "https://school.example:8443/assertions/1"}
+    own_word = _HOSTED | {"revoked": True, "proof": PROOF}
     audited = policy_text(ORIGIN, auditors=["south"])
     yield _verdict("full-published", plain, {})
     yield _verdict("full-published-audited", plain, {}, policy=audited)
@@ -86,7 +91,24 @@ def _verdicts() -> Iterator[tuple[str, dict[str, Any]]]:
     yield _verdict("full-own-signature-invalid", signed, {}, own_signature="invalid")
     yield _verdict("full-self-certifying", credential(did_key(_KEY.public_key)), {"identifier": None, "key": _KEY})
     yield _verdict("full-one-key", plain, {"delegated": False})
-    yield _verdict("full-unnamed-issuer", _HOSTED, {})
+    yield _verdict("full-self-asserted-own-signature", signed, vouched, own_signature="self-asserted")
+    yield _verdict("full-unnamed-issuer", _HOSTED | {"id": "https://elsewhere.example/assertions/1"}, {})
+    yield _verdict("full-unnamed-issuer-by-host", _HOSTED, {})
+    yield _verdict("full-unnamed-issuer-by-host-vouched", _HOSTED, vouched)
+    yield _verdict("full-unnamed-issuer-by-did-web", at_port, {"identifier": "did:web:School.example%3A8443:issuers:7"})
+    yield _verdict("full-unnamed-issuer-at-another-port", at_port, {})
+    by_key = _HOSTED | {"verification": {"type": "SignedBadge"}, "proof": PROOF}
+    yield _verdict("full-unnamed-issuer-signed", by_key, vouched, own_signature="verified")
+    yield _verdict("full-unnamed-issuer-signed-by-it", by_key, vouched, own_signature="verified", signer=SCHOOL)
+    yield _verdict("full-unnamed-issuer-signed-by-another", by_key, {}, own_signature="verified", signer=SCHOOL + "/x")
+    yield _verdict("short-unnamed-issuer-signed-by-it", by_key, {}, full=False, own_signature="verified", signer=SCHOOL)
+    yield _verdict("full-revoked-by-its-own-word", _HOSTED | {"revoked": True}, {})
+    yield _verdict("full-revoked-by-its-own-word-since", _HOSTED, {}, shown=_HOSTED | {"revoked": True})
+    yield _verdict("full-hosted-revoked", _HOSTED, {}, hosted="revoked")
+    yield _verdict("full-hosted-gone", _HOSTED, {}, hosted="gone")
+    yield _verdict("full-forged-and-revoked-by-its-own-word", own_word, {}, own_signature="invalid")
+    yield _verdict("full-other-status", credential(SCHOOL, credentialStatus={"type": "1EdTechRevocationList"}), {})
+    yield from _lists()
     yield _verdict("full-revoked", plain, {"then": "revoke"})
     yield _verdict("full-suspended", plain, {"then": "suspend"})
     yield _verdict("full-stale", plain, {}, age_s=DAY_S + 1)
@@ -107,6 +129,40 @@ def _verdicts() -> Iterator[tuple[str, dict[str, Any]]]:
     yield _verdict("short-revoked", plain, {"then": "revoke"}, full=False)
 
 
+def _lists() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Entries in lists of somebody else: asked or not, and what was found."""
+
+    def entry(purpose: str) -> dict[str, str]:
+        return {
+            "type": "BitstringStatusListEntry",
+            "statusListCredential": _LIST,
+            "statusListIndex": "77",
+            "statusPurpose": purpose,
+        }
+
+    def said(**states: Any) -> tuple[ListFinding, ...]:
+        return tuple(
+            ListFinding(StatusEntry(_LIST, 77, purpose), state, "it cannot be reached" if state == "unknown" else None)
+            for purpose, state in states.items()
+        )
+
+    one = credential(SCHOOL, credentialStatus=entry("revocation"))
+    both = credential(SCHOOL, credentialStatus=[entry("revocation"), entry("suspension")])
+    message = credential(SCHOOL, credentialStatus=entry("message"))
+    yield _verdict("full-list-not-asked", one, {})
+    yield _verdict("full-list-not-asked-vouched", one, {"binding": BINDING_VOUCHED})
+    yield _verdict("full-list-half-asked", both, {}, lists=said(revocation="clear"))
+    yield _verdict("full-list-clear", both, {}, lists=said(revocation="clear", suspension="clear"))
+    yield _verdict("full-list-revoked", both, {"then": "suspend"}, lists=said(revocation="set", suspension="unknown"))
+    yield _verdict("full-list-revoked-another-badge", one, {}, lists=said(revocation="set"), shown=one | {"name": "x"})
+    yield _verdict("full-list-suspended", both, {}, lists=said(revocation="clear", suspension="set"))
+    yield _verdict("full-list-unknown", one, {}, lists=said(revocation="unknown"))
+    yield _verdict("full-list-unknown-suspended", both, {}, lists=said(revocation="unknown", suspension="set"))
+    yield _verdict("full-list-unknown-stale", one, {}, lists=said(revocation="unknown"), age_s=DAY_S + 1)
+    yield _verdict("full-list-unknown-revoked", one, {"then": "revoke"}, lists=said(revocation="unknown"))
+    yield _verdict("full-list-other-purpose", message, {}, lists=said(message="set"))
+
+
 def _verdict(
     name: str,
     document: dict[str, Any],
@@ -116,6 +172,9 @@ def _verdict(
     age_s: int = 0,
     policy: str | None = None,
     own_signature: OwnSignature | None = None,
+    signer: str | None = None,
+    lists: tuple[ListFinding, ...] = (),
+    hosted: HostedState | None = None,
     shown: dict[str, Any] | None = None,
 ) -> tuple[str, dict[str, Any]]:
     """A badge is anchored in a log of its own; `shown`: another badge that is put beside its receipt."""
@@ -127,7 +186,21 @@ def _verdict(
     trust = policy_text(ORIGIN) if policy is None else policy
     now_s = scene.time_s + age_s
     own = own_signature or ("not-checked" if badge.signed else "none")
-    verdict = decide(read(text.encode()), receipt, parse_policy(trust), now_s, DAY_S, own_signature=own).to_json()
+    findings = {
+        "own_signature": own,
+        "signer": signer,
+        "lists": [
+            {
+                "address": finding.entry.status_list_credential,
+                "index": str(finding.entry.status_list_index),
+                "purpose": finding.entry.status_purpose,
+                "state": finding.state,
+            }
+            for finding in lists
+        ],
+        "hosted": hosted,
+    }
+    verdict = decide(read(text.encode()), receipt, parse_policy(trust), now_s, DAY_S, **found(findings)).to_json()
     return f"receipt-{name}", {
         "badge": text,
         "packed": base64.b64encode(encode_packed(receipt)).decode(),
@@ -135,8 +208,27 @@ def _verdict(
         "policy": trust,
         "now_s": now_s,
         "max_age_s": DAY_S,
-        "own_signature": own,
+        **findings,
         "verdict": {member: value for member, value in verdict.items() if member not in WORDING},
+    }
+
+
+def found(vector: dict[str, Any]) -> dict[str, Any]:
+    """What the verifier found by a vector: the keyword arguments of `decide`."""
+    own: OwnSignature = vector["own_signature"]
+    lists = [
+        ListFinding(
+            StatusEntry(answer["address"], int(answer["index"]), answer["purpose"]),
+            answer["state"],
+            "it gave no answer" if answer["state"] == "unknown" else None,
+        )
+        for answer in vector["lists"]
+    ]
+    reason = None if own in ("none", "verified") else "somebody found this"
+    return {
+        "authenticity": Authenticity(own, issuer=vector["signer"], reason=reason),
+        "lists": tuple(lists),
+        "hosted": vector["hosted"],
     }
 
 

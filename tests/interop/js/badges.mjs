@@ -126,6 +126,8 @@ const LIST_TYPES = ["BitstringStatusListCredential", "StatusList2021Credential"]
 const DATE = new RegExp("^(\\d{4})-(\\d\\d)-(\\d\\d)(?:[Tt ](\\d\\d):(\\d\\d)(?::(\\d\\d)(?:\\.(\\d{1,32}))?)?" +
   "(?:[Zz]|([+-])(\\d\\d):?(\\d\\d))?)?$");
 
+const ADDRESS = /^https?:\/\/([a-z0-9._-]+)(?::([0-9]*))?(?:[/?#][!#-&(-?A-[\]-~]*)?$/i;
+
 const strings = (value) => [value].flat().filter((item) => typeof item === "string");
 const firstObject = (value) => [value].flat().find((item) => item instanceof Map);
 const isText = (value) => typeof value === "string" && value !== "";
@@ -169,20 +171,40 @@ function readCredential(credential, claims) {
   const issuers = [claims.get("iss"), member instanceof Map ? member.get("id") : member]
     .filter((name) => name !== undefined && name !== null);
   need(issuers.length && issuers.every((name) => isText(name) && name === issuers[0]), UNREADABLE);
-  const statusEntries = [credential.get("credentialStatus")].flat().filter((entry) => entry instanceof Map &&
-    strings(entry.get("type")).includes("BitstringStatusListEntry")).map(readStatusEntry);
+  const isListed = (entry) => entry instanceof Map && strings(entry.get("type")).includes("BitstringStatusListEntry");
+  const status = credential.get("credentialStatus") ?? [];
+  const statuses = Array.isArray(status) ? status : [status];
   return {
     issuer: issuers[0],
     from: readDates(credential.get("validFrom"), credential.get("issuanceDate"), claims.get("nbf")),
     until: readDates(credential.get("validUntil"), credential.get("expirationDate"), claims.get("exp")),
-    statusEntries,
+    statusEntries: statuses.filter(isListed).map(readStatusEntry),
+    hasOtherStatus: !statuses.every(isListed),
+    isRevoked: false,
+    host: null,
   };
 }
 
+function addressHost(address) {
+  const [, name, port] = (typeof address === "string" && ADDRESS.exec(address)) || [];
+  return name && Number(port ?? 0) < 65536 && name.toLowerCase() + (port ? `:${Number(port)}` : "");
+}
+
+// Host and port of the address where an assertion lies that is hosted, null for any other.
+function hostOf(document, way) {
+  const ways = strings(way?.get("type")).map((type) => type.toLowerCase());
+  const host = addressHost(document.get("id")) || addressHost(way?.get("url"));
+  const isHosted = ways.some((type) => ["hosted", "hostedbadge"].includes(type));
+  return host && (isHosted || !ways.some((type) => ["signed", "signedbadge"].includes(type))) ? host : null;
+}
+
 function readAssertion(document) {
-  const hasWay = firstObject(document.get("verification")) ?? firstObject(document.get("verify"));
+  const way = firstObject(document.get("verification")) ?? firstObject(document.get("verify"));
+  const revoked = document.get("revoked") ?? false;
   need(strings(document.get("type")).includes("Assertion") ||
-    (hasWay && document.has("badge") && document.get("recipient") instanceof Map), UNREADABLE);
+    (way && document.has("badge") && document.get("recipient") instanceof Map) ||
+    (revoked === true && !document.has("type") && addressHost(document.get("id"))), UNREADABLE);
+  need(typeof revoked === "boolean", UNREADABLE);
   const member = firstObject(document.get("badge"))?.get("issuer");
   const issuer = member instanceof Map ? member.get("id") : member;
   return {
@@ -190,6 +212,9 @@ function readAssertion(document) {
     from: readDates(document.get("issuedOn")),
     until: readDates(document.get("expires")),
     statusEntries: [],
+    hasOtherStatus: false,
+    isRevoked: revoked,
+    host: hostOf(document, way),
   };
 }
 

@@ -171,7 +171,8 @@ const verifiers = {
     const badge = Buffer.from(vector.badge);
     const policy = parsePolicy(vector.policy);
     for (const receipt of [Buffer.from(vector.packed, "base64"), Buffer.from(vector.json)]) {
-      const found = verdict(receipt, badge, policy, vector.now_s, vector.max_age_s, vector.own_signature);
+      const { now_s, max_age_s, own_signature: ownSignature, signer, lists, hosted } = vector;
+      const found = verdict(receipt, badge, policy, now_s, max_age_s, { ownSignature, signer, lists, hosted });
       assert.deepEqual(found, vector.verdict);
     }
   },

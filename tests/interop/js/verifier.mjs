@@ -361,59 +361,119 @@ function prove(receipt, badge, policy, now, maxAge) {
   }
 }
 
-function resultOf({ receipt, badge, isStale, now, ownSignature }) {
+// A badge's entries in lists of somebody else, each with what its list said, and those in this ledger's.
+function sortEntries(badge, receipt, lists) {
   const base = `${receipt.origin}/status/`;
-  const isElsewhere = badge.statusEntries.some((entry) => isAnotherSlot(entry, base, receipt.issue.slot));
-  const isEarly = badge.from.some((time) => time > now * 1000);
-  if (ownSignature === "invalid" || isElsewhere || isEarly) return "not_proven";
-  if (receipt.state === "revoked") return "revoked";
-  if (badge.until.some((time) => time < now * 1000)) return "expired";
-  if (isStale) return "stale";
-  return receipt.state === "suspended" ? "suspended" : "valid";
+  const isOwn = ({ address }) => /:\/\/(.*)$/s.exec(address)?.[1].startsWith(base) ?? false;
+  const said = (entry) => lists.find(({ address, index, purpose }) =>
+    address === entry.address && purpose === entry.purpose && BigInt(index) === entry.index)?.state ?? "not-asked";
+  const others = badge.statusEntries.filter((entry) => !isOwn(entry));
+  return { own: badge.statusEntries.filter(isOwn), others: others.map((entry) => ({ ...entry, state: said(entry) })) };
 }
 
-function qualifierOf({ badge, ownSignature, binding, isAudited }) {
+// Results in the order of the findings; the first that applies.
+function resultOf({ receipt, badge, proven, entries, now, ownSignature, signer, hosted }) {
+  const base = `${receipt.origin}/status/`;
+  const says = (state, ...purposes) => entries.others.some((entry) => entry.state === state &&
+    (!purposes.length || purposes.includes(entry.purpose)));
+  const isElsewhere = entries.own.some((entry) => isAnotherSlot(entry, base, receipt.issue.slot));
+  const isEarly = badge.from.some((time) => time > now * 1000);
+  const isAnothers = signerOf({ badge, ownSignature, signer }) && !isSigner({ receipt, badge, ownSignature, signer });
+  if (ownSignature === "invalid" || (proven && (isElsewhere || isAnothers)) || isEarly) return "not_proven";
+  if ((proven && receipt.state === "revoked") || says("set", "revocation") || badge.isRevoked ||
+    hosted === "revoked") return "revoked";
+  if (!proven) return "not_proven";
+  if (badge.until.some((time) => time < now * 1000)) return "expired";
+  if (proven.isStale) return "stale";
+  if (says("unknown")) return "not_proven";
+  return receipt.state === "suspended" || says("set", "suspension") ? "suspended" : "valid";
+}
+
+const URL_HOST = /^https?:\/\/([a-z0-9._-]+)(?::([0-9]{1,5}))?(?:[/?#].*)?$/is;
+const WEB_HOST = /^did:web:([a-z0-9._-]+)(?:%3a([0-9]{1,5}))?(?::.*)?$/is;
+
+function hostOf(identifier) {
+  const [, host, port] = URL_HOST.exec(identifier) ?? WEB_HOST.exec(identifier) ?? [];
+  return host && (port === undefined ? host.toLowerCase() : `${host.toLowerCase()}:${Number(port)}`);
+}
+
+// The issuer that the signature names where the badge does not.
+const signerOf = ({ badge, ownSignature, signer }) => (!badge.issuer && ownSignature === "verified" && signer) || null;
+
+const isSigner = ({ receipt, ...found }) => sha256(signerOf(found) ?? "").equals(receipt.issue.issuer);
+
+function tieOf({ receipt, badge, ownSignature, signer }) {
+  const { isFull, keys } = receipt;
+  if (badge.issuer) return "identifier";
+  if (isSigner({ receipt, badge, ownSignature, signer })) return "signature";
+  return isFull && badge.host && badge.host === hostOf(keys.at(-1).identifier) ? "host" : null;
+}
+
+function wordOf({ ownSignature, binding, isAudited, tie }) {
   if (ownSignature !== "verified") {
     if (binding === NOT_SHOWN) return isAudited ? "anchored, audited" : "anchored by the operator's word";
     if (binding === BINDINGS[3]) return "anchored, vouched by the operator";
   }
-  return badge.issuer ? null : "anchored, the badge does not name its issuer";
+  return tie ? null : "anchored, the badge does not name its issuer";
 }
 
-// The members of the verdict's JSON form, without the sentences. `now` and `maxAge` (null: no limit) in seconds.
-export function verdict(receiptBytes, badgeBytes, policy, now, maxAge, ownSignature) {
+function qualifierOf({ badge, entries: { others }, ...trust }) {
+  const isOther = others.some(({ state, purpose }) => state === "set" && !["revocation", "suspension"].includes(purpose));
+  return [
+    wordOf(trust),
+    others.some(({ state }) => state === "not-asked") && "status lists of others were not asked",
+    (badge.hasOtherStatus || isOther) && "a status that is not understood",
+  ].filter(Boolean).join("; ");
+}
+
+// The members of the verdict's JSON form, without the sentences. `now` and `maxAge` (null: no limit) in seconds;
+// `signer`: the issuer of the key that the own signature holds under; `lists`: what lists of others said;
+// `hosted`: what a hosted badge's address answered.
+export function verdict(receiptBytes, badgeBytes, policy, now, maxAge, { ownSignature, signer, lists, hosted }) {
   const receipt = readReceipt(receiptBytes);
   const badge = readBadge(badgeBytes);
   const { isFull, issue, submission, keys, state } = receipt;
-  const profile = isFull ? "full" : "short";
+  const entries = sortEntries(badge, receipt, lists);
+  const always = {
+    own_signature: ownSignature,
+    lists: entries.others.map(({ address, index, purpose, state: said }) =>
+      ({ address, index: String(index), purpose, state: said })),
+    ...(hosted && { hosted }),
+    profile: isFull ? "full" : "short",
+  };
   let proven;
   try {
     proven = prove(receipt, badge, policy, now, maxAge);
   } catch (refusal) {
     if (!(refusal instanceof Refusal)) throw refusal;
-    const nothing = { binding: NOT_SHOWN, audited_by: [], audited: false };
-    return { result: "not_proven", error: refusal.error, profile, ...nothing };
+    const result = resultOf({ receipt, badge, proven: null, entries, now, ownSignature, signer, hosted });
+    return { result, error: refusal.error, ...always, binding: NOT_SHOWN, audited_by: [], audited: false };
   }
   const { head, isStale } = proven;
   const binding = isFull ? BINDINGS[keys.at(-1).binding] : NOT_SHOWN;
   const isAudited = head.auditedBy.length > 0;
-  const result = resultOf({ receipt, badge, isStale, now, ownSignature });
-  const qualifier = result === "valid" ? qualifierOf({ badge, ownSignature, binding, isAudited }) : null;
+  const tie = tieOf({ receipt, badge, ownSignature, signer });
+  const isNamed = entries.own.length > 0 &&
+    !entries.own.some((entry) => isAnotherSlot(entry, `${receipt.origin}/status/`, issue.slot));
+  const result = resultOf({ receipt, badge, proven, entries, now, ownSignature, signer, hosted });
+  const qualifier = result === "valid" && qualifierOf({ badge, entries, ownSignature, binding, isAudited, tie });
   return {
     result,
     ...(qualifier && { qualifier }),
     ...(isStale && { error: "stale" }),
-    profile,
+    ...always,
     origin: receipt.origin,
     tree_size: Number(receipt.size),
     index: Number(issue.index),
     slot: Number(issue.slot),
+    ...(isNamed && { slot_named: true }),
     ...(isFull && { issued_at_ms: Number(submission.time), identifier: keys[0].identifier }),
     ...(!isFull && { issued_before_ms: Number(receipt.statusRoot.time) }),
     state,
     status_as_of_s: Number(head.time),
     status_by: head.by,
     issuer: issue.issuer.toString("hex"),
+    ...(tie && { issuer_by: tie }),
     binding,
     audited_by: head.auditedBy,
     audited: isAudited,
