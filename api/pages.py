@@ -189,7 +189,7 @@ def _page(
         root=format_base64(head.root),
         head_time=_moment(head.time_s * 1000),
         audit=_audit(head, origin),
-        file=_file_name(commitment, as_json=True),
+        verify=_verify_command(base, origin, commitment),
     )
 
 
@@ -252,6 +252,15 @@ def _missing(context: Context) -> web.Response:
 def _fill(template: Template, *, raw: dict[str, str] | None = None, **texts: str) -> str:
     """The template with every text escaped, and `raw` parts as they are."""
     return template.substitute({name: html.escape(text) for name, text in texts.items()}, **(raw or {}))
+
+
+def _verify_command(base: str, origin: str, commitment: str) -> str:
+    """Offline, the lists that a badge names are known for the ledger's by their address: another than the origin's is
+    to be named."""
+    command = f"badge-ledger verify badge.json --receipt {_file_name(commitment, as_json=True)} --policy trust.policy"
+    if base == f"https://{origin}/":
+        return command
+    return f"{command} --status-base {base.partition('://')[2]}status/"
 
 
 def _file_name(commitment: str, *, as_json: bool) -> str:

@@ -26,8 +26,9 @@ from ledger.entry import LIST_SLOTS, did_key
 from ledger.errors import InputError, MalformedBadge, TooLarge
 from ledger.signing import Ed25519Key
 
-#: The largest document that is signed, in bytes of canonical JSON: 256 KiB, what other verifiers read.
-MAX_DOCUMENT_BYTES: Final = 256 * 1024
+#: The largest document that is signed, in bytes of canonical JSON: what other verifiers read, 256 KiB, less 4 KiB for
+#: status entries and proof.
+MAX_DOCUMENT_BYTES: Final = 252 * 1024
 PURPOSES: Final = ("revocation", "suspension")
 VC2_CONTEXT: Final = "https://www.w3.org/ns/credentials/v2"
 VC1_CONTEXT: Final = "https://www.w3.org/2018/credentials/v1"

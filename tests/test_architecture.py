@@ -104,7 +104,7 @@ ONLY = {
     "cryptography": ("ledger.signing", "ledger.badges", "ledger.authenticity.publickey"),
     "jwt": ("ledger.authenticity.publickey",),
     "openvc": ("ledger.authenticity", "ledger.credential"),
-    "pyld": ("ledger.authenticity.rdf", "ledger.credential"),
+    "pyld": ("ledger.authenticity.contexts", "ledger.authenticity.rdf", "ledger.credential"),
     "rfc8785": ("ledger.badges",),
     # The contexts that it bundles are what a badge is signed under.
     "openbadgeslib": ("ledger.badges", "ledger.credential", "ledger.authenticity.contexts"),

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
@@ -37,9 +37,6 @@ _CLR_FILE: Final = "clr_context_2.0.1.json"
 _OB3_UNVERSIONED: Final = "https://purl.imsglobal.org/spec/ob/v3p0/context.json"
 _OB3_3_0_1: Final = "https://purl.imsglobal.org/spec/ob/v3p0/context-3.0.1.json"
 
-#: A JSON-LD document loader: the address, and options that are not used.
-Loader = Callable[[str, Any], dict[str, Any]]
-
 
 class Contexts:
     """The contexts at hand. Those that are bundled are read when the first is needed."""
@@ -53,12 +50,24 @@ class Contexts:
         return MappingProxyType({**self._added, **_bundled()})
 
     @cached_property
-    def loader(self) -> Loader:
-        """A document loader that knows these contexts and no others, in openvc's form, which its checks ask for."""
-        from openvc.proof.contexts import document_loader
+    def options(self) -> dict[str, Any]:
+        """The options for pyld by which a call knows these contexts and no others, and fetches none.
 
-        loader: Loader = document_loader(self.documents)
-        return loader
+        What pyld makes of a context is kept for the next call, here and not in pyld's cache for the whole process,
+        where another set of contexts would find it.
+        """
+        from pyld.context_resolver import ContextResolver
+
+        return {"documentLoader": self._load, "contextResolver": ContextResolver({}, self._load)}
+
+    def _load(self, address: str, _options: Any = None) -> dict[str, Any]:
+        # By its tag pyld takes a context for one that never changes.
+        return {
+            "contextUrl": None,
+            "documentUrl": address,
+            "document": self.documents[address],
+            "tag": "static",
+        }
 
     def require(self, context: Any) -> None:
         """Raises NotChecked unless the value of an `@context` is made of addresses of contexts that are at hand.

@@ -14,8 +14,7 @@ permutations, and a property with n values is compared n^2 times. All of it is p
 hold, so it is counted: values, nesting, comparisons, permutations. What exceeds a limit is not checked. The limits are
 far above what badges need; tests show the time that the worst documents take.
 
-What this module does not do: fetch, or check signatures. pyld keeps caches for the whole process that are not safe in
-several threads.
+What this module does not do: fetch, or check signatures.
 """
 
 from __future__ import annotations
@@ -42,8 +41,8 @@ MAX_PERMUTATIONS: Final = 50_000
 
 _VC_CONTEXTS: Final = ("https://www.w3.org/ns/credentials/v2", "https://www.w3.org/2018/credentials/v1")
 _STATUS: Final = "https://www.w3.org/2018/credentials#credentialStatus"
-#: The members of a value object (JSON-LD 1.1 section 9.5).
-_LITERAL: Final = frozenset({"@value", "@language", "@type", "@direction"})
+#: The members of a text in a named language (VC 2.0 section 11.1), the one object with keywords that badges have.
+_LITERAL: Final = frozenset({"@value", "@language", "@direction"})
 #: Keywords of an expanded node that move statements away from it, or add what is no statement.
 _NOT_HERE: Final = frozenset({"@included", "@reverse", "@index", "@direction"})
 #: What the conversion to RDF takes for an IRI; the rest it leaves out.
@@ -67,14 +66,13 @@ def to_rdf(document: Document, contexts: Contexts, most: int = MAX_VALUES) -> Rd
     Raises NotChecked for one that is too much or needs a context that is missing, Invalid for one that is no JSON-LD.
     """
     _require_bounded(document, contexts, most)
-    from openvc.proof.contexts import pyld_options
     from pyld import jsonld
 
     try:
-        expanded = jsonld.expand(document, pyld_options(contexts.loader))
+        expanded = jsonld.expand(document, contexts.options)
         if _comparisons(expanded) > MAX_COMPARISONS:
             raise NotChecked("the badge has a property with more values than are checked")
-        dataset = jsonld.to_rdf(expanded, pyld_options(contexts.loader))
+        dataset = jsonld.to_rdf(expanded, contexts.options)
         return Rdf(document, expanded, _canonicalize(dataset).encode("utf-8"))
     except NotChecked:
         raise
@@ -137,7 +135,7 @@ def _members(document: Document) -> int:
     count = 0
     for item in _objects(document):
         for name, value in item.items():
-            if name == "@context" or (name in _LITERAL and "@value" in item):
+            if name == "@context" or (name in _LITERAL and {"@value", "@language"} <= item.keys()):
                 continue
             if name.startswith("@") or ":" in name:
                 raise NotChecked("the badge has a member that is named by an address or a keyword")

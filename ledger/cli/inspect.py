@@ -82,8 +82,9 @@ def inspect(output: Output, files: tuple[Path, ...], **options: Any) -> int:
         documents.append({"file": str(path), **inspection.to_json()})
         if not output.json:
             output.lines(str(path))
-            output.fields(_fields(inspection))
-            _show_nested(output, inspection)
+            now_ms = output.clock.now_ms()
+            output.fields(_fields(inspection, now_ms))
+            _show_nested(output, inspection, now_ms)
     if output.json:
         output.document(documents[0] if len(documents) == 1 else documents)
     return status
@@ -115,7 +116,7 @@ def _has_invalid(inspection: Inspection) -> bool:
     return inspection.own_signature == "invalid" or any(map(_has_invalid, inspection.nested))
 
 
-def _fields(badge: Inspection) -> list[tuple[str, str]]:
+def _fields(badge: Inspection, now_ms: int) -> list[tuple[str, str]]:
     rows = [("kind", badge.kind_name + _WRAPPINGS[badge.wrapping])]
     if badge.name is not None:
         rows.append(("achievement", badge.name))
@@ -126,7 +127,9 @@ def _fields(badge: Inspection) -> list[tuple[str, str]]:
         rows.append(("hosted at", badge.hosted_at))
     rows.append(("recipient", "nobody is named" if badge.recipient is None else _RECIPIENTS[badge.recipient]))
     rows.append(("valid from", "not said" if badge.valid_from_ms is None else format_time(badge.valid_from_ms)))
-    rows.append(("valid until", "not said" if badge.valid_until_ms is None else format_time(badge.valid_until_ms)))
+    past = badge.valid_until_ms is not None and badge.valid_until_ms < now_ms
+    until = "not said" if badge.valid_until_ms is None else format_time(badge.valid_until_ms)
+    rows.append(("valid until", until + (", which is past" if past else "")))
     if badge.revoked:
         rows.append(("revoked", "by its own word"))
     rows += [("status", f"{entry.purpose}: number {entry.index} in {entry.address}") for entry in badge.status]
@@ -156,7 +159,7 @@ def _commitment(badge: Inspection) -> str:
     return f"{badge.commitment} ({'salted' if badge.salted else 'unsalted'})"
 
 
-def _show_nested(output: Output, badge: Inspection) -> None:
+def _show_nested(output: Output, badge: Inspection, now_ms: int) -> None:
     if badge.nested_error is not None:
         output.lines(f"  badges in it: cannot be read: {badge.nested_error}")
     if not badge.nested:
@@ -164,7 +167,7 @@ def _show_nested(output: Output, badge: Inspection) -> None:
     output.lines(f"  badges in it: {len(badge.nested)}, each with a commitment of its own")
     for number, inside in enumerate(badge.nested[:_SHOWN], start=1):
         output.lines(f"  {number}.")
-        output.fields((f"  {label}", value) for label, value in _fields(inside))
-        _show_nested(output, inside)
+        output.fields((f"  {label}", value) for label, value in _fields(inside, now_ms))
+        _show_nested(output, inside, now_ms)
     if len(badge.nested) > _SHOWN:
         output.lines(f"  ... and {len(badge.nested) - _SHOWN} more (all of them with --json)")

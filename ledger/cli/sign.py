@@ -13,7 +13,7 @@ import click
 from ledger.cli.app import command, option
 from ledger.cli.options import key_option, load_policy, policy_option, url_option
 from ledger.cli.output import Output
-from ledger.errors import InputError, LedgerError
+from ledger.errors import InputError, LedgerError, OperationError
 
 if TYPE_CHECKING:
     from ledger.cli.identity import Identity, Log
@@ -167,11 +167,15 @@ async def _sign(
 
 
 async def _reserve(client: LedgerClient, log: Log, identity: Identity, count: int) -> list[int]:
+    """Exactly `count` slots. Raises OperationError if the ledger hands out none that it did not before."""
     from ledger.cli.reservation import reserve
 
     slots: dict[int, None] = {}
     while len(slots) < count:
-        slots |= dict.fromkeys(await reserve(client, log, identity, count - len(slots)))
+        known = len(slots)
+        slots |= dict.fromkeys(await reserve(client, log, identity, count - known))
+        if len(slots) == known:
+            raise OperationError("the ledger hands out the same slots again and again")
     return list(slots)
 
 
@@ -189,12 +193,8 @@ def _write(documents: list[_Document], *, force: bool) -> None:
 def _report(output: Output, documents: list[_Document], publish: dict[str, Any] | None) -> int:
     for document in documents:
         if document.detail is not None:
-            shown = (
-                document.detail
-                if document.detail.startswith(str(document.path))
-                else f"{document.path}: {document.detail}"
-            )
-            output.note(f"badge-ledger: {shown}")
+            named = document.detail.startswith(str(document.path))
+            output.note(document.detail if named else f"{document.path}: {document.detail}")
     signed = [document for document in documents if document.signed is not None]
     if output.json:
         rows = [

@@ -30,6 +30,7 @@ from ledger.badges import read
 NOW_S = 1_800_000_000
 CONTEXTS = bundled_contexts()
 V2 = ["https://www.w3.org/ns/credentials/v2", "https://purl.imsglobal.org/spec/ob/v3p0/context-3.0.3.json"]
+V2_2020 = [*V2, "https://w3id.org/security/suites/ed25519-2020/v1"]
 V1 = [
     "https://www.w3.org/2018/credentials/v1",
     "https://purl.imsglobal.org/spec/ob/v3p0/context-3.0.3.json",

@@ -16,6 +16,7 @@ from tests.authenticity.builders import (
     SIGNER,
     V1,
     V2,
+    V2_2020,
     Json,
     Signer,
     badge,
@@ -34,8 +35,6 @@ SUITES = [
     ("ecdsa-jcs-2019", "P-256"),
     ("ecdsa-jcs-2019", "P-384"),
 ]
-#: Ed25519Signature2020 needs its context in the document.
-V2_2020 = [*V2, V1[2]]
 
 
 def signed(suite: str, kind: str = "Ed25519", **members: Any) -> Json:

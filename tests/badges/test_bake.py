@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from contextlib import suppress
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from openbadgeslib import baking
 
 from ledger.badges import Badge, read
 from ledger.badges.bake import MAX_BAKED_SVG_BYTES, MAX_RECEIPT_BYTES, bake, baked_receipt
-from ledger.errors import InputError, MalformedBadge
+from ledger.errors import InputError, LedgerError, MalformedBadge
 from tests.samples import BadgeIssuer, ob2_hosted, ob3_json, ob3_jwt, png, samples
 
 ISSUER = BadgeIssuer(bytes(32))
@@ -27,6 +30,7 @@ BADGES["clr2"] = read(
     b'"issuer":"did:example:i","credentialSubject":{"id":"did:example:s"}}'
 )
 IMAGES = {"png": png(), "svg": SVG}
+BAKED = {kind: bake(image, BADGES["ob3-json"], RECEIPT) for kind, image in IMAGES.items()}
 
 
 def same(one: Badge, other: Badge) -> bool:
@@ -161,6 +165,21 @@ class TestPng:
         """Open Badges bakes PNG and SVG."""
         with pytest.raises(MalformedBadge, match="neither a PNG nor an SVG"):
             bake(b"GIF89a", BADGES["ob3-json"], None)
+
+
+class TestHostile:
+    @settings(deadline=None)
+    @given(st.sampled_from(sorted(IMAGES)), st.data())
+    def test_whatever_is_changed_in_a_baked_image_ends_in_a_sentence(self, kind: str, data: st.DataObject) -> None:
+        """Bytes changed, left out and put in: a receipt, none, or a refusal; never another exception."""
+        image = bytearray(BAKED[kind])
+        for _ in range(data.draw(st.integers(1, 4))):
+            start = data.draw(st.integers(0, len(image)))
+            end = data.draw(st.integers(start, min(len(image), start + 40)))
+            image[start:end] = data.draw(st.binary(max_size=12))
+        for ask in (baked_receipt, lambda changed: bake(changed, BADGES["ob3-jwt"], RECEIPT, replace=True)):
+            with suppress(LedgerError):
+                ask(bytes(image))
 
 
 class TestBakedReceipt:

@@ -77,6 +77,8 @@ def test_other_text_chunks_do_not_matter() -> None:
         (PNG_SIGNATURE, "cut short"),
         (PNG_SIGNATURE + b"\xff" * 64, "cut short"),
         (image(*[chunk(b"abCd", b"")] * MAX_CHUNKS), "chunks"),
+        (image(*[chunk(b"abCd", b"")] * 1_000_000), "chunks"),
+        (image(*[chunk(b"tEXt", b"openbadges\0x")] * 10_000), "more than one"),
         (PNG_SIGNATURE + bytes(MAX_IMAGE_BYTES), "image is larger"),
         (image(itxt(zlib.compress(b"A" * (MAX_JSON_BYTES + 1)), flags=b"\1\0")), "larger than"),
         (image(itxt(b"A" * (MAX_JSON_BYTES + 1))), "larger than"),

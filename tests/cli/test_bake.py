@@ -39,6 +39,13 @@ class TestBake:
         assert badge_reader.commitment(baked, receipt.salt) == receipt.issue_entry().commitment
         assert receipt == load(Path("out/a.receipt.json").read_bytes())
 
+    def test_the_image_is_all_that_a_verifier_needs(self, cli: Cli, badge: Path, ending: str) -> None:
+        """`verify` finds badge and receipt in it, in a folder with nothing beside."""
+        (cli.folder / "alone").mkdir()
+        image = f"alone/b.{ending}"
+        cli.ok("bake", badge, f"medal.{ending}", "--receipt", "out/a.receipt.json", "--out", image)
+        assert cli.ok("verify", image, "--policy", "trust.policy").out.startswith("VALID")
+
     def test_a_packed_receipt_is_baked_as_json(self, cli: Cli, badge: Path, ending: str) -> None:
         """Text chunks and elements hold text."""
         cli.ok("receipt", "out/a.receipt.json", "--packed", "--out", "a.receipt")

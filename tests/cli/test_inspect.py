@@ -89,6 +89,13 @@ class TestInspect:
         assert f"{expected} (salted)" in cli.ok("inspect", path).out
         assert cli("inspect", path, "--salt-key", "missing").status == 2
 
+    def test_an_expiry_that_is_past_is_told(self, cli: Cli) -> None:
+        """By the machine's clock; the badge is none the less readable."""
+        path = write(cli, "a.json", ob3_json(ISSUER, 1))
+        assert "which is past" not in cli.ok("inspect", path).out
+        cli.clock.wall_ms += 10 * 365 * 86_400_000
+        assert "UTC, which is past" in cli.ok("inspect", path).out
+
     def test_control_characters_are_shown_as_escapes(self, cli: Cli) -> None:
         """Names and addresses come from the badge."""
         document = json.loads(ob3_json(ISSUER, 1))
@@ -180,6 +187,19 @@ def test_badges_inside_a_transcript_are_inspected_too(cli: Cli) -> None:
     commitments = [inside.get("commitment") for inside in (document, *document["nested"])]
     assert len(set(commitments)) == len(commitments)
     assert f"badges in it: {len(document['nested'])}, each with a commitment of its own" in cli("inspect", path).out
+
+
+@pytest.mark.parametrize("name", ["ob2-badgr-embedded.json", "ob2-baked-heart.png", "ob3-eddsa-rdfc-2022.json"])
+def test_real_recipients_are_not_shown(cli: Cli, name: str) -> None:
+    """Whatever form a recipient has in real badges."""
+    data = shared_sample(name)
+    document = read(data).document
+    subject: dict[str, Any] = document.get("credentialSubject", document.get("recipient", {}))
+    secret = subject.get("id", subject.get("identity"))
+    assert secret
+    path = write(cli, name, data)
+    for ran in (cli.ok("inspect", path), cli.ok("inspect", path, "--json")):
+        assert secret not in ran.out + ran.err
 
 
 def test_a_transcript_whose_badges_cannot_be_read_is_told_all_the_same(cli: Cli) -> None:

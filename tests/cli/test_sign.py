@@ -10,6 +10,7 @@ import pytest
 from openbadgeslib.ob3 import OB3LdpVerifier
 
 from ledger.cli.sign import EXAMPLE
+from ledger.client import LedgerClient
 from ledger.entry import LIST_SLOTS
 from ledger.keyfile import load_key
 from tests.builders import ORIGIN
@@ -112,6 +113,26 @@ class TestSign:
             file = write(cli.folder / "bad.json", **changes)
             assert cli("sign", file, "--key", key, "--out", "x.json").status == 1
         assert ledger.requests == before
+
+    @pytest.mark.parametrize(
+        ("handed_out", "sentence"),
+        [([7], "the same slots again and again"), ([7, 7], "2 slots where 2"), ([], "0 slots"), ([1, 2, 3], "3 slots")],
+    )
+    def test_a_ledger_that_hands_out_nonsense_is_left(
+        self, cli: Cli, key: Path, monkeypatch: pytest.MonkeyPatch, handed_out: list[int], sentence: str
+    ) -> None:
+        """Too few again and again, one twice, none, too many: one sentence, and nothing is written."""
+
+        async def reserve_slots(*_: object, **__: object) -> list[int]:
+            return handed_out
+
+        monkeypatch.setattr(LedgerClient, "reserve_slots", reserve_slots)
+        for k in range(2):
+            write(cli.folder / "in" / f"{k}.json")
+        ran = cli("sign", "in", "--key", key, "--out", "signed")
+        assert ran.status == 2
+        assert sentence in ran.err
+        assert not Path("signed").exists()
 
     def test_what_exists_stays(self, cli: Cli, ledger: FakeLedger, key: Path, document: Path) -> None:
         """Unless --force says otherwise; that too is found before a slot is asked for."""

@@ -210,6 +210,15 @@ def test_a_changed_badge_is_refused(standing: str, verifier: Verifier, path: tup
     assert not accepted, said
 
 
+def test_the_lock_names_every_package_by_its_hash() -> None:
+    """And no address of any registry: which one is used is up to the machine."""
+    lock = json.loads((SOURCE / "package-lock.json").read_bytes())
+    packages = [package for path, package in lock["packages"].items() if path]
+    assert len(packages) > 100
+    assert all(package["integrity"].startswith("sha512-") for package in packages)
+    assert not any("resolved" in package for package in packages)
+
+
 def test_openbadgeslib_wants_the_lists_from_the_badges_issuer(standing: str) -> None:
     """The specification admits another issuer; this library's check of a list's signature does not. So it is asked
     above not to make that check; openvc makes it, of the same list."""

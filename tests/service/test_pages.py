@@ -152,6 +152,18 @@ class TestContent:
         assert hostile in page.text
         assert "vouched" in page.words
 
+    async def test_the_address_is_that_by_which_others_reach_it(self, world: World) -> None:
+        """In link previews and in the commands that a reader may type; lists elsewhere than at the origin are named."""
+        service = await world.start(public_url="https://badges.example/x")
+        party = await Party("alice").register(service.client)
+        commitment = unique()
+        await service.client.submit(party.block([party.issue(commitment=commitment)]))
+        page = await page_of(service.client, commitment)
+        assert page.meta()["og:url"] == f"https://badges.example/x/b/{commitment.hex()}"
+        assert page.meta()["og:image"] == "https://badges.example/x/b/preview.png"
+        assert "badge-ledger policy init https://badges.example/x/ --out trust.policy" in page.words
+        assert "--policy trust.policy --status-base badges.example/x/status/" in page.words
+
 
 class TestReceipts:
     async def test_the_links_lead_to_the_receipt(self, client: Client, commitment: bytes) -> None:

@@ -165,7 +165,9 @@ function readClaims(document, claims) {
 }
 
 function readCredential(credential, claims) {
-  need(!strings(credential.get("type")).some((type) => LIST_TYPES.includes(type)), UNREADABLE);
+  const types = strings(credential.get("type"));
+  need(!types.some((type) => LIST_TYPES.includes(type)), UNREADABLE);
+  need(types.includes("VerifiableCredential") || !types.includes("VerifiablePresentation"), UNREADABLE);
   need(firstObject(credential.get("credentialSubject")), UNREADABLE);
   const member = credential.get("issuer");
   const issuers = [claims.get("iss"), member instanceof Map ? member.get("id") : member]
