@@ -2,9 +2,9 @@
 
 `reach("publisher.after-guard")` does nothing unless `install` armed that point; `badge-ledger serve` and `witness`
 install what `BADGE_LEDGER_FAULT` says ("POINT" or "POINT:N", the N-th time it is reached), so that crash tests run the
-very binary that operators run. The process dies by SIGKILL: no handler, no flush, no goodbye, as in a power cut. With "stop@"
-before the point it stops by SIGSTOP instead, once, and goes on at that line when it is continued, as a suspended
-machine does.
+very binary that operators run. The process dies by SIGKILL: no handler, no flush, no goodbye, as in a power cut. With
+"stop@" before the point it stops by SIGSTOP instead, once, and goes on at that line when it is continued, as a
+suspended machine does.
 """
 
 from __future__ import annotations

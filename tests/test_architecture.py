@@ -37,7 +37,7 @@ LAYERS = (
         "slots",
         "keyfile",
     ),
-    ("badges", "replay", "assemble", "units", "evidence"),
+    ("badges", "replay", "assemble", "units", "evidence", "documents"),
     ("authenticity",),
     ("receipt", "inspection", "verdict", "verify", "credential", "localreceipts", "statuslist", "listproof"),
     ("store", "tilereader"),
@@ -53,7 +53,7 @@ LAYERS = (
         "gather",
         "history",
     ),
-    ("node", "issuers", "answers", "client", "auditor", "witness", "mirror", "check"),
+    ("node", "issuers", "answers", "client", "auditor", "witness", "mirror", "check", "restore"),
     ("cli",),
     ("api",),
 )
