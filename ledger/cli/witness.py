@@ -45,7 +45,7 @@ def witness(output: Output, keys: tuple[Path, ...], logs: Path, state: Path, new
         if output.json:
             output.document({"url": started.url, "verifier_keys": list(started.verifier_keys), "logs": started.logs})
         else:
-            output.lines(f"witness of {started.logs} logs at {started.url}")
+            output.lines(f"witness of {started.logs} log{'' if started.logs == 1 else 's'} at {started.url}")
             output.fields(("key", key) for key in started.verifier_keys)
         sys.stdout.flush()
 

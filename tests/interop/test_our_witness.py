@@ -114,7 +114,8 @@ class Oneshot:
         for k in range(count):
             (entries / f"{k}").write_text(f"entry {k} of {self._number} in {self.storage.name}")
         self._number += 1
-        command: list[str | Path] = [install(ONESHOT), "-storage_dir", self.storage, "-private_key", self.folder / "log.skey"]
+        command: list[str | Path] = [install(ONESHOT), "-storage_dir", self.storage]
+        command += ["-private_key", self.folder / "log.skey"]
         command += ["-entries", entries / "*", "-witness_policy_file", self._policy]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

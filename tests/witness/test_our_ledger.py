@@ -17,7 +17,7 @@ from ledger.checkpoint import open_checkpoint
 from ledger.note import VerifierKey, format_vkey, parse_note
 from ledger.policy import evaluate, parse_policy
 from ledger.witness import WitnessedLog
-from tests.service.harness import ORIGIN, Party, Recorder
+from tests.service.harness import ORIGIN, Party, Recorder, until
 from tests.service.harness import Process as Ledger
 from tests.witness.logs import ED_KEY, PQ_KEY
 from tests.witness.process import Process
@@ -83,7 +83,12 @@ async def test_our_ledger_under_our_witness(pair: Pair) -> None:
             assert (await client.send(block)).status == 503
             port = pair.witness.port
             await pair.witness.start(port=port)
-            await client.submit(block)
+
+            async def answered() -> bool:
+                return bool((await client.send(block)).status == 200)
+
+            # The ledger asks a witness that was gone with growing pauses.
+            await until(answered, "the ledger finds its witness again", deadline_s=60)
     finally:
         await ledger.kill()
 
