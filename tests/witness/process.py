@@ -49,7 +49,7 @@ class Process:
             "witness",
             "--json",
             "--listen",
-            "127.0.0.1:0",
+            f"127.0.0.1:{port}",
             "--logs",
             self._list,
             "--state",

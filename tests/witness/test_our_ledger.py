@@ -88,7 +88,7 @@ async def test_our_ledger_under_our_witness(pair: Pair) -> None:
                 return bool((await client.send(block)).status == 200)
 
             # The ledger asks a witness that was gone with growing pauses.
-            await until(answered, "the ledger finds its witness again", deadline_s=60)
+            await until(answered, "the ledger finds its witness again")
     finally:
         await ledger.kill()
 
