@@ -37,9 +37,10 @@ from ledger.witness.rules import SizeConflict, StandingHead, Submission, contrad
 from ledger.witness.state import WitnessState
 from ledger.witness.subtree import check_request, cosign_subtree
 
-#: Asked before each cosignature, with origin and checkpoint. Returns to agree; to refuse it raises a LedgerError, whose
-#: status is the answer's: Unavailable (503) if the log is to come again, VerificationError (422) if not.
-Approve = Callable[[str, Checkpoint], Awaitable[None]]
+#: Asked before each cosignature, with the checkpoint and its note as the log signed it. Returns to agree; to refuse it
+#: raises a LedgerError, whose status is the answer's: Unavailable (503) if the log is to come again, VerificationError
+#: (422) if not.
+Approve = Callable[[Checkpoint, bytes], Awaitable[None]]
 
 #: How far wall and monotonic clock may part before the witness signs nothing more.
 CLOCK_TOLERANCE_S: Final = 5.0
@@ -169,7 +170,8 @@ class Witness:
         turn.waiting += 1
         try:
             if self._approve is not None:
-                await self._approve(origin, submission.signed.checkpoint)
+                signed = submission.signed
+                await self._approve(signed.checkpoint, format_note(Note(signed.text, signed.lines)))
             # In a task of its own: whoever gives up waiting must not let the next one in before the swap is decided.
             signing = asyncio.create_task(self._cosign(submission, turn))
             self._signing.add(signing)

@@ -391,7 +391,7 @@ async def test_the_race_of_the_specification(make: MakeWitness, log: Log) -> Non
     """A with size N is judged, B with N + K is cosigned, A must not be: the size would be rolled back."""
     held, reached = asyncio.Event(), asyncio.Event()
 
-    async def approve(origin: str, checkpoint: Checkpoint) -> None:
+    async def approve(checkpoint: Checkpoint, note: bytes) -> None:
         if checkpoint.size == 9:
             reached.set()
             await held.wait()
@@ -407,12 +407,12 @@ async def test_the_race_of_the_specification(make: MakeWitness, log: Log) -> Non
 
 
 async def test_nothing_is_signed_without_approval(make: MakeWitness, log: Log) -> None:
-    """The hook sees origin and checkpoint; what it raises is the answer; it is asked for the same head again too."""
+    """The hook sees checkpoint and note; what it raises is the answer; it is asked for the same head again too."""
     asked: list[Any] = []
     refusal: list[LedgerError] = [Unavailable("not yet", retry_after_s=7), ProofInvalid("it lies")]
 
-    async def approve(origin: str, checkpoint: Checkpoint) -> None:
-        asked.append((origin, checkpoint))
+    async def approve(checkpoint: Checkpoint, note: bytes) -> None:
+        asked.append((checkpoint, note))
         if refusal:
             raise refusal.pop(0)
 
@@ -421,7 +421,7 @@ async def test_nothing_is_signed_without_approval(make: MakeWitness, log: Log) -
     assert [answer.status for answer in answers] == [503, 422, 200]
     assert (answers[0].body, answers[0].retry_after_s) == (b"not yet\n", 7)
     await witness.add_checkpoint(log.submission(5, 5))
-    assert asked == [(log.origin, log.head(5))] * 4
+    assert asked == [(log.head(5), log.note(5))] * 4
     # Neither what is refused anyway.
     await witness.add_checkpoint(log.submission(3, 9))
     assert len(asked) == 4
@@ -446,8 +446,8 @@ async def test_too_many_requests_of_one_log_wait_for_nobody(make: MakeWitness, l
     """Thirty-two wait for approval; further ones are told to come again; other logs are served."""
     held = asyncio.Event()
 
-    async def approve(origin: str, checkpoint: Checkpoint) -> None:
-        if origin == log.origin:
+    async def approve(checkpoint: Checkpoint, note: bytes) -> None:
+        if checkpoint.origin == log.origin:
             await held.wait()
 
     other = Log("other.example")
