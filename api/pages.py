@@ -29,7 +29,6 @@ from aiohttp import web
 
 from api.badges import MEDIA_RECEIPT
 from api.context import CONTEXT, Context
-from api.statuslists import STATUS_LISTS
 from ledger.entry import BINDING_PUBLISHED, BINDING_SELF_CERTIFYING, BINDING_VOUCHED, Issue, IssuerKey, decode
 from ledger.errors import MalformedInput
 from ledger.note import parse_note
@@ -87,7 +86,7 @@ class _Issued(msgspec.Struct):
 
 async def get_badge_page(request: web.Request) -> web.Response:
     """The public page of a badge: what the published head proves of its commitment."""
-    context, base = request.app[CONTEXT], request.app[STATUS_LISTS].base
+    context = request.app[CONTEXT]
     head = await context.node.published()
     try:
         commitment = parse_hex(request.match_info["commitment"], what="commitment", length=32)
@@ -101,7 +100,7 @@ async def get_badge_page(request: web.Request) -> web.Response:
         for entries in list(issued.values())[:MAX_ISSUERS]
     ]
     return web.Response(
-        text=_page(base, context.node.options.origin, commitment.hex(), head, shown, len(issued)),
+        text=_page(context.public_url, context.node.options.origin, commitment.hex(), head, shown, len(issued)),
         content_type=HTML,
         charset="utf-8",
         headers={**_HEADERS, "Cache-Control": f"public, max-age={MAX_AGE_S}"},

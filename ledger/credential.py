@@ -114,7 +114,7 @@ def sign(document: dict[str, Any], private_key: Ed25519Key, *, created_ms: int) 
             signing_key=_SigningKey(private_key, method),
             verification_method=method,
             created=datetime.fromtimestamp(created_ms // 1000, UTC),
-            extra_contexts=_pinned_contexts(),
+            extra_contexts=pinned_contexts(),
         )
     except OpenvcError as error:
         place = re.search(r"\(at (/[^)\s]{1,200})\)", str(error))
@@ -188,7 +188,7 @@ def _contexts(value: Any, *, is_badge: bool) -> list[Any]:
         contexts = [contexts[0], OB3_CONTEXT, *contexts[1:]]
     if _OB3_MOVING_CONTEXT in contexts:
         raise MalformedBadge(f"what stands at {_OB3_MOVING_CONTEXT} has changed: name {OB3_CONTEXT} instead")
-    held = {VC2_CONTEXT, *_pinned_contexts()}
+    held = {VC2_CONTEXT, *pinned_contexts()}
     for item in contexts:
         if not isinstance(item, str):
             raise MalformedBadge("the document defines terms of its own in its @context, which verifiers refuse")
@@ -238,8 +238,9 @@ def _check_terms(document: dict[str, Any]) -> None:
         dropped.setdefault(str(name))
 
     try:
-        jsonld.expand(document, pyld_options(document_loader(_pinned_contexts())), on_property_dropped=drop)
-    except (jsonld.JsonLdError, RecursionError):
+        jsonld.expand(document, pyld_options(document_loader(pinned_contexts())), on_property_dropped=drop)
+    except Exception:
+        # A third party's processor: besides its own errors, whatever an odd document makes it stumble over.
         raise MalformedBadge("the badge is not JSON-LD that its @context admits") from None
     if dropped:
         named = [name[:60] for name in dropped][:_MAX_NAMED]
@@ -249,7 +250,8 @@ def _check_terms(document: dict[str, Any]) -> None:
         )
 
 
-def _pinned_contexts() -> dict[str, Any]:
+def pinned_contexts() -> dict[str, Any]:
+    """The contexts that a badge may name, by address: the published documents, as openbadgeslib bundles them."""
     from openbadgeslib.ob3.contexts import bundled_contexts
 
     contexts: dict[str, Any] = bundled_contexts()

@@ -15,13 +15,14 @@ receipt of each submission as any verifier would.
 
 from __future__ import annotations
 
+from binascii import b2a_base64
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from ledger.errors import ProofInvalid
+from ledger.errors import ProofInvalid, TooLarge
 from ledger.merkle import (
     HASH_BYTES,
     Plan,
@@ -31,12 +32,13 @@ from ledger.merkle import (
     split,
     tree_levels,
 )
-from ledger.receipt import Receipt
+from ledger.receipt import MAX_RECEIPT_BYTES, Receipt
 from ledger.receipt_json import to_document
-from ledger.text import format_base64
 
 #: The members of a JSON receipt in which the receipts of one submission differ.
 _OWN: Final = ("index", "issue", "chunk", "log_proof", "status_proof", "events_proof")
+_GAP: Final = msgspec.Raw(b"\0")
+_QUOTED_GAP: Final = msgspec.Raw(b'"\0"')
 
 
 class _Part(msgspec.Struct, gc=False):
@@ -150,16 +152,16 @@ class Template:
     def __init__(self, sample: Receipt) -> None:
         document = to_document(sample)
         document.pop("salt", None)
-        shared = {
-            name: None if name in _OWN else msgspec.Raw(msgspec.json.encode(value)) for name, value in document.items()
-        }
-        self._full = sample.full
-        self._plain = shared
-        self._salted = {}
-        for name, value in shared.items():
-            self._salted[name] = value
+        plain: dict[str, Any] = {}
+        salted: dict[str, Any] = {}
+        for name, value in document.items():
+            plain[name] = salted[name] = _GAP if name == "index" else _QUOTED_GAP if name in _OWN else value
             if name == "profile":
-                self._salted["salt"] = None
+                salted["salt"] = _QUOTED_GAP
+        self._full = sample.full
+        # Control characters are escaped in JSON: a zero byte stands nowhere but in the gaps.
+        self._plain = msgspec.json.encode(plain).split(b"\0")
+        self._salted = msgspec.json.encode(salted).split(b"\0")
 
     def format(
         self,
@@ -171,19 +173,20 @@ class Template:
         status_proof: bytes,
         events_proof: bytes,
     ) -> bytes:
-        """`receipt_json.format_json` of that receipt."""
-        own: dict[str, Any] = {
-            "index": index,
-            "issue": format_base64(issue),
-            "chunk": format_base64(chunk),
-            "log_proof": format_base64(log_proof),
-            "status_proof": format_base64(status_proof),
-        }
+        """`receipt_json.format_json` of that receipt; the proofs as their hashes, joined. Raises TooLarge."""
+        own = [b"%d" % index]
+        own += [b2a_base64(part, newline=False) for part in (issue, chunk, log_proof, status_proof)]
         if self._full:
-            own["events_proof"] = format_base64(events_proof)
+            own.append(b2a_base64(events_proof, newline=False))
         if salt is None:
-            return msgspec.json.encode({**self._plain, **own})
-        return msgspec.json.encode({**self._salted, **own, "salt": salt.hex()})
+            pieces = self._plain
+        else:
+            pieces = self._salted
+            own.insert(0, salt.hex().encode())
+        data = b"".join([part for pair in zip(pieces, own, strict=False) for part in pair]) + pieces[-1]
+        if len(data) > MAX_RECEIPT_BYTES:
+            raise TooLarge(f"a receipt has at most {MAX_RECEIPT_BYTES} bytes")
+        return data
 
 
 def event_proofs(leaves: Sequence[bytes], events_root: bytes) -> list[bytes]:

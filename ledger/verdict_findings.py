@@ -245,8 +245,8 @@ def notes_on_badge(badge: Badge, authenticity: Authenticity, lists: Lists, hoste
     not_asked = sum(finding is None for _, finding in lists.others)
     if not_asked:
         notes.append(
-            f"the badge names {_count(not_asked, 'entry', 'entries')} in status lists of somebody else, which were not "
-            "asked: whether it is revoked there is not known"
+            f"the badge names {_count(not_asked, 'entry', 'entries')} in status lists that are not under this ledger's "
+            "name, which were not asked: whether it is revoked there is not known"
         )
     notes += [
         f"the badge has a status of the kind {kind}, which is not understood: what it says is not known"

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import copy
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from openbadgeslib.ob3 import OB3LdpVerifier
+from openvc.did.did_web import DidWebResolver
+from openvc.errors import OpenvcError
 from openvc.proof.data_integrity import DataIntegrityProofSuite
 
+from ledger.authenticity.check import check
+from ledger.authenticity.contexts import bundled_contexts
+from ledger.authenticity.keys import offline_keys, parse_pin
 from ledger.badges import canonical_json, read
 from ledger.base58 import parse_base58
 from ledger.cli.sign import EXAMPLE
@@ -17,10 +25,10 @@ from ledger.credential import (
     MAX_DOCUMENT_BYTES,
     OB3_CONTEXT,
     VC2_CONTEXT,
-    _pinned_contexts,
     add_status,
     complete,
     key_document,
+    pinned_contexts,
     sign,
     verification_method,
 )
@@ -35,6 +43,36 @@ ID = "urn:uuid:0b6f6c61-5b0a-4a4e-9a3f-0d1b7a1d9a01"
 NOW_MS = 1_793_000_000_999
 BASE = "https://ledger.example/2026/status/"
 CREDENTIAL: dict[str, Any] = {"type": ["VerifiableCredential"], "credentialSubject": {"id": "did:example:subject"}}
+
+NAMES = [
+    "@context",
+    "@id",
+    "@type",
+    "@graph",
+    "@included",
+    "@reverse",
+    "@language",
+    "type",
+    "id",
+    "issuer",
+    "validUntil",
+    "credentialSubject",
+    "evidence",
+    "name",
+    "achievement",
+    "criteria",
+    "foo",
+    "image",
+    "refreshService",
+    "termsOfUse",
+    "credentialSchema",
+    "relatedResource",
+]
+VALUES: list[Any] = [
+    *(None, True, 0, 1.5, 1e300, "", "x", "https://a.example/x", "_:b", "@id", "did:example:1", "2026-01-01T00:00:00Z"),
+    *([], [[]], [None], ["VerifiableCredential"]),
+    *({}, {"a": 1}, {"@id": "x"}, {"@value": 1}, {"id": "urn:x:y"}, {"@context": {}}),
+]
 
 
 def document(**changes: Any) -> dict[str, Any]:
@@ -167,7 +205,7 @@ class TestAddStatus:
 class TestSign:
     def test_openvc_verifies_it_by_the_did_key(self) -> None:
         """Without a key being handed to it."""
-        found = DataIntegrityProofSuite().verify(signed(), extra_contexts=_pinned_contexts())
+        found = DataIntegrityProofSuite().verify(signed(), extra_contexts=pinned_contexts())
         assert found.issuer == DID
 
     def test_openbadgeslib_verifies_it(self) -> None:
@@ -188,7 +226,7 @@ class TestSign:
             place = place[step]
         place[path[-1]] = "7"
         with pytest.raises(Exception, match="does not verify"):
-            DataIntegrityProofSuite().verify(changed, extra_contexts=_pinned_contexts())
+            DataIntegrityProofSuite().verify(changed, extra_contexts=pinned_contexts())
 
     @pytest.mark.parametrize(
         ("changes", "place"),
@@ -215,6 +253,37 @@ class TestSign:
             signed(evidence=nested)
 
 
+class TestOddDocuments:
+    @settings(deadline=None, max_examples=60)
+    @given(st.data())
+    def test_whatever_stands_in_a_document_ends_in_a_badge_or_a_sentence(self, data: st.DataObject) -> None:
+        """Values of every kind under every name that JSON-LD or a badge gives a meaning; never another exception."""
+        odd = copy.deepcopy(EXAMPLE)
+        for _ in range(data.draw(st.integers(1, 3))):
+            place = data.draw(st.sampled_from(_places(odd)))
+            value = copy.deepcopy(data.draw(st.sampled_from(VALUES)))
+            if isinstance(place, dict):
+                place[data.draw(st.sampled_from([*NAMES, *place]))] = value
+            else:
+                place.insert(0, value)
+        with suppress(LedgerError):
+            made = complete(odd, DID, new_id=ID, now_ms=NOW_MS)
+            sign(add_status(made, BASE, 1), KEY, created_ms=NOW_MS)
+
+    def test_a_context_inside_that_is_no_address_is_one_sentence(self) -> None:
+        """What the test above found: the processor raises an error of another kind for it."""
+        subject = copy.deepcopy(EXAMPLE["credentialSubject"])
+        subject["achievement"]["@context"] = ["VerifiableCredential"]
+        with pytest.raises(MalformedBadge, match="not JSON-LD"):
+            completed(credentialSubject=subject)
+
+
+def _places(value: Any) -> list[Any]:
+    """Every object and array in a document."""
+    inside = value.values() if isinstance(value, dict) else value
+    return [value, *(place for child in inside if isinstance(child, dict | list) for place in _places(child))]
+
+
 class TestKeys:
     def test_the_key_of_a_did_key_is_in_it(self) -> None:
         """did:key:z6Mk#z6Mk; nothing is to be published."""
@@ -231,6 +300,45 @@ class TestKeys:
         assert published["assertionMethod"] == [method["id"]] == [proof["verificationMethod"]]
         assert (published["id"], method["controller"]) == (identifier, identifier)
         assert parse_base58(method["publicKeyMultibase"][1:]) == b"\xed\x01" + KEY.public_key
+
+    def test_who_serves_the_printed_document_is_verified(self) -> None:
+        """openvc takes the key of a did:web from it, this program from it as a pin; without the method neither does."""
+        badge = signed(WEB)
+        document = key_document(WEB, KEY.public_key)
+        assert document is not None
+        resolver = DidWebResolver(lambda url: document)
+        found = DataIntegrityProofSuite().verify(badge, resolver=resolver, extra_contexts=pinned_contexts())
+        assert found.issuer == WEB
+        keys = offline_keys([parse_pin(WEB, json.dumps(document).encode())])
+        contexts = bundled_contexts()
+        now_s = NOW_MS // 1000
+        own = check(read(json.dumps(badge).encode()), keys=keys, contexts=contexts, now_s=now_s)
+        assert (own.signature, own.reason) == ("verified", None)
+        without = {**document, "assertionMethod": []}
+        with pytest.raises(OpenvcError):
+            DataIntegrityProofSuite().verify(
+                badge, resolver=DidWebResolver(lambda url: without), extra_contexts=pinned_contexts()
+            )
+
+    def test_this_program_verifies_what_it_signs(self) -> None:
+        """By the did:key alone, also under an https identifier whose document it has been given."""
+        own = check(
+            read(json.dumps(signed()).encode()),
+            keys=offline_keys(),
+            contexts=bundled_contexts(),
+            now_s=NOW_MS // 1000,
+        )
+        assert own.signature == "verified"
+        https = "https://academy.example/issuer"
+        document = json.dumps(key_document(https, KEY.public_key)).encode()
+        badge = signed(https, issuer={"type": ["Profile"], "name": "Academy"})
+        own = check(
+            read(json.dumps(badge).encode()),
+            keys=offline_keys([parse_pin(https, document)]),
+            contexts=bundled_contexts(),
+            now_s=NOW_MS // 1000,
+        )
+        assert (own.signature, own.reason) == ("verified", None)
 
     @pytest.mark.parametrize("identifier", [did_key(bytes([7]) + bytes(31)), "did:jwk:eyJrdHkiOiJPS1AifQ"])
     def test_a_did_that_is_one_key_has_no_other(self, identifier: str) -> None:

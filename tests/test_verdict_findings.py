@@ -419,6 +419,22 @@ def test_lists_are_told_in_the_json_form() -> None:
     ]
 
 
+def test_a_transcript_says_that_its_badges_are_not_judged() -> None:
+    """How many there are, and that each has a commitment and a status of its own."""
+    inside = badge(signed=True).document
+    subject = {"type": "ClrSubject", "verifiableCredential": [inside, inside | {"name": "another"}]}
+    given = badge(signed=True, type=["VerifiableCredential", "ClrCredential"], credentialSubject=subject)
+    notes = Case(given).decide().notes
+    assert any(note.startswith("this is a transcript with 2 badges inside: ") for note in notes)
+    broken = badge(
+        signed=True,
+        type=["VerifiableCredential", "ClrCredential"],
+        credentialSubject={"type": "ClrSubject", "verifiableCredential": [7]},
+    )
+    assert any("badges inside the transcript cannot be read" in note for note in Case(broken).decide().notes)
+    assert not any("transcript" in note for note in Case(badge()).decide().notes)
+
+
 def test_an_answer_for_another_entry_is_no_answer() -> None:
     """Another list, number or purpose: the badge's own was still not asked."""
     held = case("published", "active", ("revocation",))

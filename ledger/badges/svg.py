@@ -9,8 +9,8 @@ one such element: of two, another reader might take the other one.
 
 The image is hostile. It is UTF-8 and nothing else, has no DTD but one that names an external one (which is cut out
 before the parser sees it, so that no entity of it can vanish from the text), and is streamed, with no tree built.
-What costs more than its length is bounded: depth, elements, attributes of a tag, length of a namespace, which the
-parser repeats in every name.
+What costs more than its length is bounded: depth, elements and attributes, those of one tag, and the length of a
+namespace, which the parser repeats in every name.
 
 Why not openbadgeslib's extraction: it goes by prefix, not namespace, takes the first of two badges, and builds a tree
 some hundred times as large as the image, by recursion.
@@ -31,12 +31,12 @@ from ledger.errors import MalformedBadge
 MAX_SVG_BYTES: Final = 16 * 1024 * 1024
 #: The most levels of elements; drawings have some ten.
 MAX_DEPTH: Final = 1_000
-#: The most elements; the parser takes some 5 microseconds for each.
-MAX_ELEMENTS: Final = 200_000
+#: The most elements, attributes and declarations of namespaces together; the parser keeps what it knows of each name.
+MAX_NODES: Final = 300_000
 #: The most attributes of one tag, in which the parser keeps them all at once.
 MAX_ATTRIBUTES: Final = 1_000
 #: The longest namespace, in characters.
-MAX_NAMESPACE_CHARS: Final = 1_000
+MAX_NAMESPACE_CHARS: Final = 256
 
 CARRIERS: Final = frozenset(
     {
@@ -150,12 +150,18 @@ def scan_svg(data: bytes, names: frozenset[tuple[str, str]]) -> list[Carrier]:
     class Collector(ContentHandler):
         """Keeps the carriers, and refuses what exceeds a limit."""
 
-        depth = elements = 0
+        depth = nodes = 0
         #: The depth of the carrier that is open, 0 if none is.
         carrier_depth = 0
         characters_kept = 0
 
+        def count(self, nodes: int) -> None:
+            self.nodes += nodes
+            if self.nodes > MAX_NODES:
+                raise _Refused(f"the SVG has more than {MAX_NODES} elements and attributes")
+
         def startPrefixMapping(self, prefix: str | None, uri: str | None) -> None:  # noqa: N802 - SAX names it
+            self.count(1)
             if uri is not None and len(uri) > MAX_NAMESPACE_CHARS:
                 raise _Refused(f"the SVG has a namespace of more than {MAX_NAMESPACE_CHARS} characters")
 
@@ -165,11 +171,9 @@ def scan_svg(data: bytes, names: frozenset[tuple[str, str]]) -> list[Carrier]:
             if self.depth == 0 and name not in (_SVG_ROOT, _ROOT_WITHOUT_NAMESPACE):
                 raise _Refused("the XML is not an SVG image")
             self.depth += 1
-            self.elements += 1
+            self.count(1 + len(attributes))
             if self.depth > MAX_DEPTH:
                 raise _Refused(f"the SVG is nested deeper than {MAX_DEPTH} levels")
-            if self.elements > MAX_ELEMENTS:
-                raise _Refused(f"the SVG has more than {MAX_ELEMENTS} elements")
             if self.carrier_depth:
                 raise _Refused("the image's badge element has elements in it")
             if name in names and len(found) < 2:

@@ -7,6 +7,7 @@ badge needs them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -124,12 +125,11 @@ class Authenticator:
     def follow(self, url: str) -> bytes:
         """What the address of a badge answers; only online. Raises InputError."""
         from ledger.authenticity.model import NotChecked
-        from ledger.badges import strip_personal
 
         try:
             return self._fetch(url)
         except NotChecked as error:
-            raise InputError(str(error).replace(url, strip_personal(url))) from None
+            raise InputError(_it(error, url)) from None
 
     @cached_property
     def _contexts(self) -> Contexts:
@@ -153,12 +153,19 @@ class Authenticator:
     def _fetch(self, address: str) -> bytes:
         """The body at an address; whom this tells what is looked at is said first. Raises NotChecked."""
         from ledger.authenticity import online
+        from ledger.authenticity.model import NotChecked, shown
+        from ledger.badges import strip_personal
 
-        host = address.partition("://")[2].partition("/")[0]
+        host = re.split("[/?#]", address.partition("://")[2], maxsplit=1)[0].rpartition("@")[2]
         if host not in self._said:
             self._said.add(host)
             self._output.note(f"online: asking {host}")
-        return online.guarded_fetch(address)
+        try:
+            return online.guarded_fetch(address)
+        except NotChecked as error:
+            # The address can name the recipient, and the reason repeats it.
+            reason = str(error).replace(shown(address), shown(strip_personal(address)))
+            raise NotChecked(reason, status=error.status) from None
 
     def _fetch_once(self, address: str) -> bytes:
         """`_fetch`, each list once in a run: badges of one issuer share theirs. Raises NotChecked."""
@@ -174,8 +181,16 @@ class Authenticator:
                 self._answers.pop(next(iter(self._answers)))
             self._answers[address] = answer
         if isinstance(answer, NotChecked):
-            raise NotChecked(str(answer))
+            raise NotChecked(_it(answer, address), status=answer.status)
         return answer
+
+
+def _it(error: NotChecked, address: str) -> str:
+    """The reason with "it" for the address, in a sentence that has named the address."""
+    from ledger.authenticity.model import shown
+    from ledger.badges import strip_personal
+
+    return str(error).replace(shown(strip_personal(address)), "it")
 
 
 def _read_pin(text: str) -> Pin:

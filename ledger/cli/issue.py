@@ -104,9 +104,11 @@ class _Run:
         self._options = options
         self.items: list[Item] = []
         self._inside = Counter[str]()
+        self._seconds: dict[str, float] = {}
 
     async def read(self, files: tuple[Path, ...], workers: Workers) -> None:
         """Every badge with its commitment, unusable ones with the reason, and the names of their receipts."""
+        started = self._output.clock.monotonic()
         from ledger.cli.naming import name_receipts
         from ledger.cli.reading import items_of, prepare
         from ledger.cli.sources import Listing
@@ -123,7 +125,9 @@ class _Run:
                     self._note(found)
                     self.items += items_of(source, found)
                 progress.advance(len(results))
-        name_receipts(self.items)
+        for item in name_receipts(self.items):
+            item.fail("its receipt would have the name of another badge's: rename it")
+        self._seconds["reading"] = round(self._output.clock.monotonic() - started, 3)
 
     async def _open_log(self) -> Log:
         from ledger.cli.identity import open_log
@@ -166,6 +170,7 @@ class _Run:
         from ledger.cli.writing import Logged, ReceiptWriter
         from ledger.client import LedgerClient
 
+        started = self._output.clock.monotonic()
         usable = [item for item in self.items if item.result is None]
         queue: asyncio.Queue[Logged | None] = asyncio.Queue()
         async with LedgerClient(self._url, clock=self._output.clock) as client:
@@ -198,7 +203,9 @@ class _Run:
                     advance=progress.advance,
                     on_retry=lambda error, pause: self._output.note(f"{error.detail}; repeating in {pause:.0f} s"),
                 )
-                return await self._both(issuance.run(usable), writer.write_all(queue), queue)
+                stopped = await self._both(issuance.run(usable), writer.write_all(queue), queue)
+                self._seconds["issuing"] = round(self._output.clock.monotonic() - started, 3)
+                return stopped
 
     async def _both(self, issuing: Any, writing: Any, queue: asyncio.Queue[Any]) -> LedgerError | None:
         """Run both. What is logged gets its receipts even if the rest cannot be; receipts that cannot be made, of a
@@ -263,7 +270,8 @@ class _Run:
         totals = Counter(item.result for item in self.items)
         counts = {name: totals.get(name, 0) for name in ("issued", "present", "failed", "open")}
         if self._output.json:
-            self._output.document({"badges": [_row(item, self._out) for item in self.items], "totals": counts})
+            badges = [_row(item, self._out) for item in self.items]
+            self._output.document({"badges": badges, "totals": counts, "seconds": self._seconds})
             return
         reasons = grouped(item for item in self.items if item.result == "failed")
         for line in reasons[:_SHOWN]:
@@ -294,7 +302,8 @@ class _Run:
 
 
 def _short(label: str) -> str:
-    return label.rpartition("/")[2] or label
+    path, row, rest = label.partition(", row ")
+    return (path.rpartition("/")[2] or path) + row + rest
 
 
 def _number(value: int | None) -> str:

@@ -5,9 +5,9 @@
     a/x.json, b/x.json  x.json.<12 digits of the commitment>.receipt.json     two of the same whole name in one folder
 
 A name from an archive or a manifest is cut at both kinds of slashes; `..`, empty parts and drives are dropped; what
-some system cannot write (control characters, `<>:"|?*`, device names, dots and spaces at the end) is replaced; what is
-too long is cut and marked with a hash of the whole. Which of two badges comes first never decides a name, so that a
-second run finds what the first one wrote.
+some system cannot write (control characters, `<>:"|?*`, device names, dots and spaces at the end) or hides (a dot in
+front) is replaced; what is too long is cut and marked with a hash of the whole. Which of two badges comes first never
+decides a name, so that a second run finds what the first one wrote.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from ledger.cli.files import RECEIPT_SUFFIX
 
@@ -36,6 +36,12 @@ class Named(Protocol):
     commitment: bytes
     receipt: str
 
+    def fail(self, detail: str) -> None:
+        """It gets none."""
+
+
+_N = TypeVar("_N", bound=Named)
+
 
 def safe_path(text: str) -> tuple[str, str]:
     """(folder, name) for a path that somebody else wrote; the folder relative, "/" between its parts, "" for none."""
@@ -49,6 +55,8 @@ def safe_path(text: str) -> tuple[str, str]:
 def safe_name(text: str) -> str:
     """One part of a path that every system can write; unchanged where it is one."""
     name = _UNSAFE.sub("_", text).rstrip(". ")
+    if name.startswith("."):
+        name = f"_{name[1:]}"  # hidden, and perhaps this program's own folder
     if _DEVICES.fullmatch(name):
         name = f"_{name}"
     return short_name(name or "_", text)
@@ -67,18 +75,26 @@ def short_name(name: str, whole: str | None = None) -> str:
     return f"{kept}-{marked}{dot}{ending}"
 
 
-def name_receipts(items: Sequence[Named]) -> None:
-    """Give each its `receipt`, a path relative to the output folder. Equal badges of one name share a receipt."""
+def name_receipts(items: Sequence[_N]) -> list[_N]:
+    """Give each its `receipt`, a path relative to the output folder. Equal badges of one name share a receipt.
+
+    Returns those whose receipt's name is still another badge's: somebody chose names for that.
+    """
     short = Counter(_key(item, _stem(item.name)) for item in items)
     for item in items:
         shared = short[_key(item, _stem(item.name))] > 1
         item.receipt = _path(item, (item.name if shared else _stem(item.name)))
+    for item in _shared(items):
+        item.receipt = _path(item, f"{item.name}.{item.commitment.hex()[:12] or 'unread'}")
+    return _shared([item for item in items if item.commitment])
+
+
+def _shared(items: Sequence[_N]) -> list[_N]:
+    """Those that share the name of their receipt with another badge."""
     taken: dict[str, set[bytes]] = {}
     for item in items:
         taken.setdefault(item.receipt.casefold(), set()).add(item.commitment)
-    for item in items:
-        if len(taken[item.receipt.casefold()]) > 1:
-            item.receipt = _path(item, f"{item.name}.{item.commitment.hex()[:12] or 'unread'}")
+    return [item for item in items if len(taken[item.receipt.casefold()]) > 1]
 
 
 def _stem(name: str) -> str:

@@ -109,6 +109,7 @@ def _wanted(badge: str, options: dict[str, Any]) -> tuple[bytes, bytes | None]:
     from ledger import badges
     from ledger.cli.files import is_for, is_receipt, read_badge, read_receipt, receipts_beside
     from ledger.cli.identity import load_salt, salt_key_path
+    from ledger.cli.verifying import baked_in
 
     if re.fullmatch(r"[0-9a-f]{64}", badge, re.ASCII):
         return bytes.fromhex(badge), None
@@ -117,6 +118,9 @@ def _wanted(badge: str, options: dict[str, Any]) -> tuple[bytes, bytes | None]:
         present = read_receipt(path)
         return present.issue_entry().commitment, present.salt
     read = read_badge(path)
+    baked = baked_in(path, read)
+    if baked is not None and is_for(baked, read):
+        return baked.issue_entry().commitment, baked.salt
     for beside in receipts_beside(path):
         present = read_receipt(beside)
         if is_for(present, read):

@@ -90,11 +90,9 @@ def add_to_profile(
 
 def _commitment(path: Path, badge: Badge, options: dict[str, Any]) -> bytes:
     """The badge's commitment: with the salt of its receipt, named, baked in or beside it, or of the salt key."""
-    from ledger.badges.bake import baked_receipt
-    from ledger.cli.files import MAX_BADGE_FILE_BYTES, is_for, read_bounded, read_receipt
+    from ledger.cli.files import is_for, read_receipt
     from ledger.cli.identity import salt_key_path
     from ledger.cli.targets import commitment_of
-    from ledger.receipt_json import load
 
     given: Path | None = options["receipt_path"]
     if given is not None:
@@ -102,9 +100,6 @@ def _commitment(path: Path, badge: Badge, options: dict[str, Any]) -> bytes:
         if not is_for(receipt, badge):
             raise InputError(f"{given}: is the receipt of another badge than {path}")
         return receipt.issue_entry().commitment
-    baked = baked_receipt(read_bounded(path, MAX_BADGE_FILE_BYTES))
-    if baked is not None and is_for(load(baked), badge):
-        return load(baked).issue_entry().commitment
     salt_key = options["salt_key"] or (salt_key_path(options["key"]) if options["key"] else None)
     return commitment_of(path, salt_key)
 

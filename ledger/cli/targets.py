@@ -44,15 +44,19 @@ async def slots_of(target: str, client: LedgerClient, identity: Identity, salt_k
 
 
 def commitment_of(path: Path, salt_key: Path | None) -> bytes:
-    """The commitment that a receipt is for, or of a badge file: unsalted, or by the salt in the receipt beside it or
-    of the salt key. Raises InputError."""
+    """The commitment that a receipt is for, or of a badge file: unsalted, or by the salt in the receipt that is baked
+    into it or lies beside it, or of the salt key. Raises InputError."""
     from ledger import badges
+    from ledger.cli.verifying import baked_in
 
     if not path.is_file():
         raise InputError(f"{path}: neither a slot, nor a commitment of 64 hexadecimal digits, nor a file")
     if path.name.endswith((RECEIPT_SUFFIX, PACKED_SUFFIX)):
         return read_receipt(path).issue_entry().commitment
     badge = read_badge(path)
+    baked = baked_in(path, badge)
+    if baked is not None and is_for(baked, badge):
+        return baked.issue_entry().commitment
     for beside in receipts_beside(path):
         receipt = read_receipt(beside)
         if is_for(receipt, badge):

@@ -29,7 +29,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @policy_option
 @log_key_option
 @option("--max-age", type=Duration(), metavar="DURATION", help="Oldest proof that is accepted, such as 24h.")
-@option("--status-base", metavar="HOST/PATH/", help="Where the ledger's status lists stand.  [default: ORIGIN/status/]")
+@option("--status-base", metavar="HOST/PATH/", help="Where the ledger's status lists are.  [default: by name or URL]")
 @option("--document", type=_FILE, help="The badge, for an image that holds only its address.")
 @authentic_options
 def verify(output: Output, badges: tuple[Path, ...], receipt_path: Path | None, **options: Any) -> int:

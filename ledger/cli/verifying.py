@@ -15,6 +15,7 @@ from ledger.cli.authentic import Authenticator
 from ledger.cli.files import MAX_BADGE_FILE_BYTES, find_receipt, read_badge, read_bounded, read_receipt, receipts_beside
 from ledger.errors import BadgeElsewhere, InputError, LedgerError, NotFound
 from ledger.verdict import Verdict, decide
+from ledger.verdict_findings import foreign_entries
 
 if TYPE_CHECKING:
     from ledger.badges import Badge
@@ -51,7 +52,7 @@ class Verifier:
         """
         badge = read_hosted(path, self.authenticator, self.document)
         source, receipt = self._receipt(path, folder, badge)
-        base = f"{receipt.origin}/status/" if self.status_base is None else self.status_base
+        base = self._base(badge, receipt)
         own = self.authenticator.check(badge)
         verdict = decide(
             badge,
@@ -62,9 +63,23 @@ class Verifier:
             authenticity=own,
             lists=self.authenticator.lists(badge, base, own),
             hosted=self.authenticator.hosted(badge),
-            status_base=self.status_base,
+            status_base=base,
         )
         return Judged(path, source, verdict)
+
+    def _base(self, badge: Badge, receipt: Receipt) -> str:
+        """Where the ledger's status lists stand, without scheme: as was said; else below the log's name or, if that is
+        where the badge says that they are, below the address that the policy gives the log."""
+        if self.status_base is not None:
+            return self.status_base
+        origin = f"{receipt.origin}/status/"
+        for rule in self.policy.logs:
+            if rule.url is None or rule.vkey.name != receipt.origin:
+                continue
+            base = f"{rule.url.partition('://')[2].rstrip('/')}/status/"
+            if len(foreign_entries(badge, base)) < len(foreign_entries(badge, origin)):
+                return base
+        return origin
 
     def _receipt(self, path: Path, folder: Path, badge: Badge) -> tuple[Path, Receipt]:
         if self.receipt is not None:

@@ -32,7 +32,10 @@ _R = TypeVar("_R")
 
 def processes_for(count: int) -> int:
     """How many processes to start for so many badges; 0 for none."""
-    return 0 if count < POOL_FROM else min(len(os.sched_getaffinity(0)), _MAX_PROCESSES)
+    if count < POOL_FROM:
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _MAX_PROCESSES)
 
 
 class Workers:

@@ -1,6 +1,6 @@
-"""Benchmarks of the running service: bulk issuance, single submissions, a lone submission, receipts.
+"""Benchmarks of the running service: bulk issuance, single submissions, a lone submission, receipts, a whole class.
 
-    python -m ops.bench [bulk] [single] [lone] [receipts] [--events N] [--json]
+    python -m ops.bench [bulk] [single] [lone] [receipts] [issuing] [--events N] [--json]
 
 Service, database and client share one machine; each line says how much of it each took. Figures are of this run on this
 machine: compare the ratios, which were measured in the same run.
@@ -20,6 +20,7 @@ from typing import Any
 
 from ledger.block import encode_body
 from ops.bench import limits
+from ops.bench.issuing import issuing
 from ops.bench.rawclient import get, load, post
 from ops.bench.service import Service, Shares
 
@@ -123,6 +124,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Service, int], Result], int]] = {
     "single": (single, 40_000),
     "lone": (lone, 500),
     "receipts": (receipts, 200_000),
+    "issuing": (issuing, 100_000),
 }
 
 

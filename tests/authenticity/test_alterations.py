@@ -21,7 +21,7 @@ from ledger.badges.jws import CompactJws
 from tests.authenticity.builders import CONTEXTS, NOW_S, SIGNER, V2, V2_2020, Json, badge, changed, sign
 
 SUBJECT = badge()["credentialSubject"]
-FULL = {
+FULL: Json = {
     "validUntil": "2030-01-01T00:00:00Z",
     "credentialStatus": {
         "id": "https://example.com/status/1#5",

@@ -11,7 +11,7 @@ from ledger.authenticity.model import NotChecked
 from ledger.authenticity.rdf import MAX_LEVELS, MAX_VALUES, to_rdf
 from tests.authenticity.builders import CONTEXTS, OTHER, SIGNER, V2, Json, badge, changed, find, sign, sign_options
 
-#: Processor seconds that one hostile document may take here: measured at most 4 on the 2-core machine, doubled.
+#: Processor seconds that one hostile document may take here. Measured: 1.5 on two idle cores, 4 on busy ones.
 MAX_CPU_S = 8
 
 

@@ -45,6 +45,14 @@ class TestBake:
         image = f"alone/b.{ending}"
         cli.ok("bake", badge, f"medal.{ending}", "--receipt", "out/a.receipt.json", "--out", image)
         assert cli.ok("verify", image, "--policy", "trust.policy").out.startswith("VALID")
+        # Also for whoever asks for a newer receipt, or revokes it: the salt is in the image.
+        cli.ok("receipt", image, "--out", "newer.receipt.json")
+        assert load(Path("newer.receipt.json").read_bytes()).salt is not None
+        Path("acme.key.salt").rename("elsewhere")
+        cli.ok("revoke", image, "--key", "acme.key")
+        cli.ok("receipt", image, "--out", "newer.receipt.json", "--force")
+        revoked = cli("verify", image, "--receipt", "newer.receipt.json", "--policy", "trust.policy")
+        assert revoked.out.startswith("REVOKED")
 
     def test_a_packed_receipt_is_baked_as_json(self, cli: Cli, badge: Path, ending: str) -> None:
         """Text chunks and elements hold text."""

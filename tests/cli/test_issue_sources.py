@@ -296,6 +296,7 @@ class TestNames:
             ("x\u202egnp.json", ("", "x_gnp.json")),
             ("dots. . .", ("", "dots")),
             ("...", ("", "_")),
+            (".badge-ledger-staging/.x.json", ("_badge-ledger-staging", "_x.json")),
             ("", ("", "_")),
             ("\udc80.json", ("", "_.json")),
         ],
@@ -325,7 +326,7 @@ class TestNames:
             Item("8", "", "a.json.txt", b"8" * 32),
             Item("9", "", "b.json", b"9" * 32),
         ]
-        name_receipts(items[::order])
+        assert name_receipts(items[::order]) == []
         names = {item.label: item.receipt.removesuffix(RECEIPT_SUFFIX) for item in items}
         assert names == {
             "1": "a.json." + "31" * 6,
@@ -338,6 +339,15 @@ class TestNames:
             "8": "a.json.txt." + "38" * 6,
             "9": "b",
         }
+
+    def test_names_chosen_to_clash_are_told(self) -> None:
+        """A name that is made to look like another badge's: both fail, and neither receipt is overwritten."""
+        items = [
+            Item("1", "", "a.json", b"1" * 32),
+            Item("2", "", "a.json", b"2" * 32),
+            Item("3", "", "a.json." + "31" * 6 + ".json", b"3" * 32),
+        ]
+        assert {item.label for item in name_receipts(items)} == {"1", "3"}
 
 
 def test_the_archive_limits_are_what_the_page_says() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger.authenticity.model import NotChecked
+from ledger.authenticity.model import NotChecked, shown
 from ledger.badges import read
 from ledger.badges.bake import bake
 from ledger.entry import did_key
@@ -180,6 +180,22 @@ class TestAuthentic:
         assert based.status == 1
         assert "another place in the status lists" in based.out
 
+    def test_the_policys_url_tells_where_the_lists_are(
+        self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges
+    ) -> None:
+        """The log's address in the policy counts beside its name, so that a badge with another place is refused."""
+        badges.folder.mkdir()
+        entry = status_entry("https://log.example/here/status/3/revocation", 77)
+        (badges.folder / "a.json").write_bytes(ob3_json(badges.issuer, 1, status=[entry]))
+        cli.ok("issue", "badges", "--out", "badges", "--key", key)
+        text = (cli.folder / "trust.policy").read_text()
+        assert cli("verify", badges.folder / "a.json", "--policy", "trust.policy").status == 0
+        first, _, rest = text.partition("\n")
+        (cli.folder / "trust.policy").write_text(f"{first} https://log.example/here/\n{rest}")
+        ran = cli("verify", badges.folder / "a.json", "--policy", "trust.policy")
+        assert ran.status == 1
+        assert "another place in the status lists" in ran.out
+
     def test_pins_and_contexts_that_cannot_be_used_are_told(self, cli: Cli, badge: Path) -> None:
         """Exit status 2, and the sentence names what was typed."""
         arguments = ("verify", badge, "--receipt", "out/a.receipt.json", "--policy", "trust.policy", "--pin")
@@ -207,7 +223,7 @@ class Network:
         self.asked.append(address)
         answer = self.answers.get(address, 404)
         if isinstance(answer, int):
-            raise NotChecked(f"`{address}` answers status {answer}", status=answer)
+            raise NotChecked(f"{shown(address)} answers status {answer}", status=answer)
         return answer
 
 
@@ -281,6 +297,7 @@ class TestOnline:
         ran = cli("verify", listed, "--policy", "trust.policy", "--online")
         assert ran.status == 1
         assert ran.out.startswith(f"NOT PROVEN\n  revocation is not known: the status list {self.LIST}: ")
+        assert answer != 404 or f"{self.LIST}: it answers status 404\n" in ran.out
 
     def test_an_unsigned_list_is_no_answer(self, cli: Cli, key: Path, listed: Path, network: Network) -> None:
         """Whoever serves it could have written it."""
@@ -344,8 +361,24 @@ class TestOnline:
         network.answers[personal] = badge.read_bytes()
         followed = cli.ok(*arguments, "--online")
         assert followed.out.startswith("VALID")
+        assert missing.err.endswith(f"{address}, to which it leads: it answers status 404\n")
         for ran in (told, missing, followed):
             assert "ada" not in ran.out + ran.err
+
+    def test_no_address_with_its_recipient_is_shown(
+        self, cli: Cli, key: Path, badges: Badges, network: Network
+    ) -> None:
+        """Not of a list, however long, nor as the host that is asked."""
+        badges.folder.mkdir()
+        path = badges.folder / "a.json"
+        address = f"https://status.example?identity__email=ada%40x.example&k={'k' * 300}"
+        path.write_bytes(ob3_json(badges.issuer, 1, status=[status_entry(address, 77)]))
+        cli.ok("issue", path, "--out", "badges", "--key", key)
+        for more in ((), ("--json",)):
+            ran = cli("verify", path, "--policy", "trust.policy", "--online", *more)
+            assert ran.status == 1
+            assert "ada" not in ran.out + ran.err
+            assert ran.err == "online: asking status.example\n"
 
     def test_keys_behind_an_address_are_fetched_or_pinned(self, cli: Cli, ledger: FakeLedger, network: Network) -> None:
         """did:web: not checked offline, verified online or with a pin; and kept, if there is a --cache."""

@@ -125,6 +125,9 @@ def check_operation(document: dict[str, Any], path: str, operation: dict[str, An
     for status, response in operation["responses"].items():
         assert re.fullmatch(r"[2345]\d\d", status)
         assert response["description"]
+        if status == "304":
+            assert "content" not in response
+            continue
         for media, content in response["content"].items():
             assert re.fullmatch(r"[a-z]+/[a-z0-9.+-]+", media)
             if "schema" in content:

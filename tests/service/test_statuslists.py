@@ -35,7 +35,7 @@ from ledger.statuslist import StatusList, credential, encode_list, format_time
 from ledger.statuslist_reader import read_list
 from tests.service.conftest import Refuses
 from tests.service.gates import GateGuard
-from tests.service.harness import Answer, Client, Party, Service, TurnedClock, World, now_ms, seed
+from tests.service.harness import Answer, Client, Party, Process, Recorder, Service, TurnedClock, World, now_ms, seed
 from tests.store.conftest import RunSql
 
 LIST_KEY = Ed25519Key.from_seed(seed("list"))
@@ -596,3 +596,39 @@ def test_the_document_has_the_members_of_the_specification() -> None:
         "evidence": {"id": "https://ledger.example/v1/lists/3?size=9", "type": "urn:badge-ledger:status-list-proof"}}"""
     )
     assert credential(list_) == expected
+
+
+@pytest.mark.slow
+async def test_a_killed_process_comes_back_with_the_same_lists(service_dir: Path) -> None:
+    """`serve` from an empty folder makes the list key, for its owner only; after kill -9 it signs the same bytes with
+    it, under the address that it is given. Without the key file it does not start."""
+    recorder = Recorder()
+    process = Process(service_dir / "lists", public_url="https://lists.example/")
+    await process.start()
+    party = Party("alice")
+    key_file = process.data / "keys" / "list.key"
+    assert key_file.stat().st_mode & 0o777 == 0o600
+    async with process.client(recorder) as client:
+        await party.register(client)
+        slot = party.slot()
+        await client.submit(party.block([party.issue(slot), party.revoke(slot)]))
+        list_, answer = await fetch(client, party.list, "revocation")
+        assert list_.base == "https://lists.example/"
+        path = f"/status/{party.list}/revocation?timestamp={format_time(list_.valid_from_ms)}"
+        before = {media: await client.get(path, Accept=media) for media in MEDIA}
+        assert before[MEDIA_VC].body == answer.body
+        last = party.block([party.issue()])
+        sending = asyncio.create_task(client.send(last))
+        await process.kill()
+        await asyncio.gather(sending, return_exceptions=True)
+    await process.start()
+    async with process.client(recorder) as client:
+        for media, known in before.items():
+            again = await client.get(path, Accept=media)
+            assert (again.body, again.headers["ETag"]) == (known.body, known.headers["ETag"])
+        await client.submit(last)
+    assert f"/status/{party.list}" not in process.log()
+    await process.stop()
+    key_file.rename(key_file.with_name("lost"))
+    with pytest.raises(AssertionError, match=r"copy it from another node"):
+        await process.start()

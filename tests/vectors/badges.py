@@ -74,6 +74,8 @@ _REFUSED = (
     ("array at the top", f"[{_PLAIN}]"),
     ("byte order mark", "\ufeff" + _PLAIN),
     ("address", "https://school.example/assertions/1"),
+    ("revoked that is neither true nor false", json.dumps(_HOSTED | {"revoked": "true"})),
+    ("presentation", json.dumps(credential("did:web:a.example") | {"type": "VerifiablePresentation"})),
     ("JWS with padding", _JWS + "="),
     ("JWS without a signature", _JWS.rpartition(".")[0] + "."),
     ("JWS with spare bits", _JWS[:-1] + "B"),

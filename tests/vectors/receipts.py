@@ -106,6 +106,8 @@ def _verdicts() -> Iterator[tuple[str, dict[str, Any]]]:
     yield _verdict("full-revoked-by-its-own-word-since", _HOSTED, {}, shown=_HOSTED | {"revoked": True})
     yield _verdict("full-hosted-revoked", _HOSTED, {}, hosted="revoked")
     yield _verdict("full-hosted-gone", _HOSTED, {}, hosted="gone")
+    moodle = {"id": _HOSTED["id"], "revoked": True}
+    yield _verdict("full-revoked-as-moodle-says", _HOSTED, {}, shown=moodle)
     yield _verdict("full-forged-and-revoked-by-its-own-word", own_word, {}, own_signature="invalid")
     yield _verdict("full-other-status", credential(SCHOOL, credentialStatus={"type": "1EdTechRevocationList"}), {})
     yield from _lists()
