@@ -13,7 +13,8 @@ from api.openapi import build_openapi
 from api.problems import Handler, problems
 from api.routes import ROUTES
 from api.statuslists import STATUS_LISTS, StatusLists, parse_public_url
-from ledger.issuers import Fetch, Issuers
+from ledger.documents import Fetch
+from ledger.issuers import Issuers
 from ledger.node import Node
 from ledger.signing import Ed25519Key
 

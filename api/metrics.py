@@ -37,6 +37,18 @@ class Metrics:
         self._lookup = Gauge(
             "badge_ledger_lookup_recent_entries", "Commitments not yet in the stored index", registry=r
         )
+        self._quorum_waiting = Gauge(
+            "badge_ledger_quorum_waiting_seconds", "Time that the newest signed head has lacked its quorum", registry=r
+        )
+        self._witness_failures = Gauge(
+            "badge_ledger_witness_failures", "Failures in a row, 0 while it cosigns", ["witness"], registry=r
+        )
+        self._witness_lag = Gauge(
+            "badge_ledger_witness_lag",
+            "Leaves of the newest signed head that it has not cosigned",
+            ["witness"],
+            registry=r,
+        )
 
     def render(self, node: Node) -> bytes:
         """The text exposition."""
@@ -50,4 +62,9 @@ class Metrics:
         self._publisher.set(node.publisher.is_publisher)
         self._stopped.set(node.stopped is not None)
         self._lookup.set(len(node.lookup))
+        gatherer = node.gatherer
+        self._quorum_waiting.set(gatherer.waiting_s() if gatherer else 0)
+        for state in gatherer.states() if gatherer else ():
+            self._witness_failures.labels(state.name).set(state.failures)
+            self._witness_lag.labels(state.name).set(max(0, gatherer.size - state.size) if gatherer else 0)
         return generate_latest(self.registry)

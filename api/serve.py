@@ -15,6 +15,7 @@ import contextlib
 import gc
 import logging
 import os
+import random
 import re
 import secrets
 import signal
@@ -29,15 +30,19 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from api.app import create_app
+from api.exchange import HttpExchange
 from api.fetch import DocumentFetcher
 from api.statuslists import parse_public_url
 from ledger import faults
 from ledger.clock import Clock, SystemClock
 from ledger.entry import did_key
-from ledger.errors import KeyFileError, MalformedInput, OperationError
+from ledger.errors import KeyFileError, LedgerError, MalformedInput, OperationError, Pending
+from ledger.gather import Gatherer, make_gatherer
 from ledger.guard import SqliteGuard
+from ledger.history import History
 from ledger.keyfile import load_issuer_key, load_log_key, load_log_mldsa44_key, save_issuer_key, save_log_key
 from ledger.node import Node, NodeOptions
+from ledger.policy import MAX_POLICY_BYTES, parse_policy
 from ledger.publisher import HeadSigner
 from ledger.signing import Ed25519Key, MLDSA44Key
 from ledger.store import EmbeddedPostgres, Store
@@ -63,6 +68,9 @@ class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
     answer_timeout_s: float = 20.0
     #: A process that stands still this long loses the head's lock and the publisher's to others.
     lock_timeout_s: float = 10.0
+    #: Witnesses whose cosignatures a head needs before it is published.
+    policy: Path | None = None
+    witness_timeout_s: float = 5.0
     #: Scheme, host and path under which others reach this service; https and the origin if there is none.
     public_url: str | None = None
     fault: str = ""
@@ -170,12 +178,34 @@ async def _serve(options: ServeOptions, ready: Callable[[Started], None]) -> Non
             verifier_keys=node.verifier_keys,
             operator_token_file=token_file,
         )
-        await node.published()
-        gc.freeze()
-        log.info("serve.ready", url=started.url, origin=started.origin, verifier_key=started.verifier_keys[0])
-        ready(started)
-        await stop.wait()
+        first_head = asyncio.create_task(_first_head(node))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({first_head, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if first_head.done():
+                first_head.result()
+                gc.freeze()
+                log.info("serve.ready", url=started.url, origin=started.origin, verifier_key=started.verifier_keys[0])
+                ready(started)
+                await stopping
+        finally:
+            first_head.cancel()
+            stopping.cancel()
         log.info("serve.stopping")
+
+
+async def _first_head(node: Node) -> None:
+    """Wait for the first head of a new log; where witnesses keep it from being published, for as long as they do."""
+    log = structlog.get_logger("serve")
+    while True:
+        try:
+            await node.published()
+        except Pending as error:
+            if node.gatherer is None or node.gatherer.lacking() is None:
+                raise
+            log.warning("serve.waiting", reason=error.detail)
+        else:
+            return
 
 
 async def open_node(options: ServeOptions, clock: Clock, stack: contextlib.AsyncExitStack) -> tuple[Node, Path]:
@@ -203,7 +233,35 @@ async def open_node(options: ServeOptions, clock: Clock, stack: contextlib.Async
         answer_timeout_s=options.answer_timeout_s,
         lock_timeout_s=options.lock_timeout_s,
     )
-    return Node(store, guard, signer, clock, node_options, secrets.token_bytes(32)), token_file
+    gatherer = await open_gatherer(options, store, signer, clock, stack)
+    return Node(store, guard, signer, clock, node_options, secrets.token_bytes(32), gatherer), token_file
+
+
+async def open_gatherer(
+    options: ServeOptions, store: Store, signer: HeadSigner, clock: Clock, stack: contextlib.AsyncExitStack
+) -> Gatherer | None:
+    """What gathers cosignatures as the policy file demands; None without one. Raises OperationError."""
+    if options.policy is None:
+        return None
+    try:
+        with options.policy.open("rb") as file:
+            policy = parse_policy(file.read(MAX_POLICY_BYTES + 1))
+    except OSError as error:
+        raise OperationError(f"cannot read the policy {options.policy}: {error.strerror}") from error
+    except LedgerError as error:
+        raise OperationError(f"{options.policy}: {error.detail}") from error
+    exchange = HttpExchange(options.witness_timeout_s)
+    gatherer = make_gatherer(
+        policy,
+        signer.verifier_keys,
+        exchange,
+        History(store),
+        clock,
+        random.random,
+        answer_s=options.witness_timeout_s,
+    )
+    await stack.enter_async_context(exchange)
+    return gatherer
 
 
 def load_signer(keys: Path, origin: str, *, create: bool) -> HeadSigner:

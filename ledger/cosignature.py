@@ -17,11 +17,22 @@ consistency before cosigning (the witness does), or verify cosignatures of subtr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
-from ledger.checkpoint import Checkpoint, format_checkpoint
+from ledger.checkpoint import Checkpoint, format_checkpoint, parse_checkpoint
 from ledger.errors import MalformedNote, SignatureInvalid
-from ledger.note import ED25519_COSIGNATURE, MLDSA44_COSIGNATURE, SignatureLine, VerifierKey
+from ledger.note import (
+    ED25519,
+    ED25519_COSIGNATURE,
+    MLDSA44_COSIGNATURE,
+    Note,
+    SignatureLine,
+    VerifierKey,
+    find_lines,
+    parse_note,
+    verify_line,
+)
 from ledger.signing import (
     ED25519_SIG_BYTES,
     MLDSA44_SIG_BYTES,
@@ -101,6 +112,24 @@ def verify_cosignature(checkpoint: Checkpoint, key: VerifierKey, line: Signature
     except SignatureInvalid as error:
         raise SignatureInvalid(f"the cosignature by {key.name!r} does not verify") from error
     return timestamp_s
+
+
+def open_by_log(data: bytes, keys: Sequence[VerifierKey]) -> tuple[Checkpoint, Note]:
+    """Read a checkpoint that at least one of these keys of its log (algorithm 1 or 6, named as the origin) signed.
+
+    Every line by one of them has to verify; other lines are left unverified. Raises MalformedNote, SignatureInvalid.
+    """
+    note = parse_note(data)
+    checkpoint = parse_checkpoint(note.text)
+    lines = find_lines(note, [key for key in keys if key.name == checkpoint.origin])
+    if not lines:
+        raise SignatureInvalid(f"the checkpoint of {checkpoint.origin[:80]!r} is not signed by a key of that log")
+    for key, line in lines:
+        if key.algorithm == ED25519:
+            verify_line(note.text, key, line)
+        else:
+            verify_cosignature(checkpoint, key, line)
+    return checkpoint, note
 
 
 def _message(checkpoint: Checkpoint, key: VerifierKey, timestamp_s: int) -> bytes:

@@ -12,7 +12,8 @@
       Unavailable             503, exit 2   try again
         Overloaded (nothing changed), Pending (logged, not yet published), OutcomeUnknown, Stopping
       OperationError          500, exit 2   the operator must act
-        GuardAhead, GuardMismatch, ForkDetected, ClockUnsafe, DataDirectoryBusy, DatabaseError, LedgerStopped (503)
+        GuardAhead, GuardMismatch, WitnessAhead, ForkDetected, ClockUnsafe, DataDirectoryBusy, DatabaseError,
+        LedgerStopped (503)
 
 `slug` is stable: the problem type is `urn:badge-ledger:problem:<slug>`. `members` are the document's extension members.
 """
@@ -216,6 +217,12 @@ class GuardAhead(OperationError):
 
 class GuardMismatch(OperationError):
     slug, title = "guard-mismatch", "This guard does not belong to this database"
+
+
+class WitnessAhead(OperationError):
+    """A witness holds a head that this log signed and that the database ends before."""
+
+    slug, title = "witness-ahead", "The database is behind a witness"
 
 
 class ForkDetected(OperationError):

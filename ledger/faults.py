@@ -1,10 +1,10 @@
-"""Fault points: named lines between the steps of commit and publication where a test may kill or stop the process.
+"""Fault points: named lines between the steps of commit, publication and cosigning where a test may kill or stop us.
 
-`reach("publisher.after-guard")` does nothing unless `install` armed that point; `badge-ledger serve` installs what
-`BADGE_LEDGER_FAULT` says ("POINT" or "POINT:N", the N-th time it is reached), so that crash tests run the very binary
-that operators run. The process dies by SIGKILL: no handler, no flush, no goodbye, as in a power cut. With "stop@"
-before the point it stops by SIGSTOP instead, once, and goes on at that line when it is continued, as a suspended
-machine does.
+`reach("publisher.after-guard")` does nothing unless `install` armed that point; `badge-ledger serve` and `witness`
+install what `BADGE_LEDGER_FAULT` says ("POINT" or "POINT:N", the N-th time it is reached), so that crash tests run the
+very binary that operators run. The process dies by SIGKILL: no handler, no flush, no goodbye, as in a power cut. With
+"stop@" before the point it stops by SIGSTOP instead, once, and goes on at that line when it is continued, as a
+suspended machine does.
 """
 
 from __future__ import annotations
@@ -25,7 +25,17 @@ POINTS = (
     "publisher.after-proof",
     "publisher.after-guard",
     "publisher.after-sign",
+    "publisher.after-gather",
     "publisher.after-publish",
+)
+
+#: The same of a witness, in the order in which a checkpoint meets them.
+WITNESS_POINTS = (
+    "witness.judged",
+    "witness.signed",
+    "witness.before-commit",
+    "witness.after-commit",
+    "witness.swapped",
 )
 
 _armed: dict[str, int] = {}
@@ -41,8 +51,8 @@ def install(plan: str) -> None:
     _signal = signal.SIGSTOP if plan.startswith("stop@") else signal.SIGKILL
     plan = plan.removeprefix("stop@")
     point, _, count = plan.partition(":")
-    if point not in POINTS:
-        raise MalformedInput(f"unknown fault point {point!r}; known: {', '.join(POINTS)}")
+    if point not in POINTS + WITNESS_POINTS:
+        raise MalformedInput(f"unknown fault point {point!r}; known: {', '.join(POINTS + WITNESS_POINTS)}")
     _armed[point] = parse_decimal(count, what="fault count") if count else 1
 
 

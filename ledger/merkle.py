@@ -255,12 +255,29 @@ def verify_consistency(first: int, second: int, first_root: bytes, second_root: 
         return
     if not proof:
         raise ProofInvalid("the consistency proof is empty")
-    # RFC 9162 section 2.1.4.2. A first tree that is one complete subtree is left out of the proof: its root is at hand.
+    # A first tree that is one complete subtree is left out of the proof: its root is at hand.
+    start, rest = (first_root, proof) if first & (first - 1) == 0 else (proof[0], proof[1:])
+    first_seen, second_seen = roots_from_consistency(first, second, start, rest)
+    if first_seen != first_root:
+        raise ProofInvalid(f"the consistency proof does not lead to the root of the tree of {first}")
+    if second_seen != second_root:
+        raise ProofInvalid(f"the consistency proof does not lead to the root of the tree of {second}")
+
+
+def roots_from_consistency(first: int, second: int, start: bytes, rest: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """The roots of the first and the second tree that a consistency proof leads to (RFC 9162 section 2.1.4.2).
+
+    `start` is the hash of the last complete subtree of the first tree, the proof's first hash; where the first tree is
+    one complete subtree the proof leaves it out, since it is the first root. Raises ProofInvalid unless
+    0 < first < second <= 2^63 - 1, for a hash that is not 32 bytes, or a proof too short or too long.
+    """
+    if not 0 < first < second <= MAX_SIZE:
+        raise ProofInvalid(f"no proof leads from a tree of {first} leaves to one of {second}")
+    _check_hashes([start, *rest])
     node, last = first - 1, second - 1
     while node & 1:
         node >>= 1
         last >>= 1
-    start, rest = (first_root, proof) if first & (first - 1) == 0 else (proof[0], proof[1:])
     first_seen = second_seen = start
     for sibling in rest:
         if last == 0:
@@ -277,10 +294,7 @@ def verify_consistency(first: int, second: int, first_root: bytes, second_root: 
         last >>= 1
     if last:
         raise ProofInvalid("the consistency proof is too short")
-    if first_seen != first_root:
-        raise ProofInvalid(f"the consistency proof does not lead to the root of the tree of {first}")
-    if second_seen != second_root:
-        raise ProofInvalid(f"the consistency proof does not lead to the root of the tree of {second}")
+    return first_seen, second_seen
 
 
 def root_from_multiproof(leaves: Mapping[int, bytes], size: int, proof: Sequence[bytes]) -> bytes:

@@ -16,7 +16,8 @@ import structlog
 
 from ledger.block import Block
 from ledger.clock import Clock
-from ledger.errors import ForkDetected, GuardMismatch, LedgerError, OperationError
+from ledger.errors import ForkDetected, GuardMismatch, LedgerError, OperationError, Unavailable
+from ledger.gather import Gatherer
 from ledger.guard import Guard
 from ledger.lookup import Lookup
 from ledger.note import format_vkey
@@ -49,7 +50,14 @@ class Node:
     """One node. `start` raises what the operator must mend; afterwards the tasks mend themselves or stop the ledger."""
 
     def __init__(
-        self, store: Store, guard: Guard, signer: HeadSigner, clock: Clock, options: NodeOptions, slot_key: bytes
+        self,
+        store: Store,
+        guard: Guard,
+        signer: HeadSigner,
+        clock: Clock,
+        options: NodeOptions,
+        slot_key: bytes,
+        gatherer: Gatherer | None = None,
     ) -> None:
         self.store = store
         self.guard = guard
@@ -57,7 +65,8 @@ class Node:
         self.clock = clock
         self.options = options
         self.slot_key = slot_key
-        self.publication = Publication()
+        self.gatherer = gatherer
+        self.publication = Publication() if gatherer is None else Publication(gatherer.lacking)
         self.lookup = Lookup(store)
         self.prover = Prover(store, self.lookup)
         self.sequencer = Sequencer(
@@ -74,6 +83,7 @@ class Node:
             guard,
             signer,
             clock,
+            gatherer,
             min_interval_s=options.publish_interval_s,
             lock_timeout_s=options.lock_timeout_s,
             on_published=self.learn_published,
@@ -97,6 +107,11 @@ class Node:
         self.lookup.filled_to = await self.store.lookup_filled_to()
         await self.sequencer.start()
         await self.learn_published()
+        # A witness that claims much and proves nothing keeps nobody from starting: the publisher asks again.
+        with contextlib.suppress(Unavailable):
+            await self.publisher.survey()
+        if self.gatherer is not None:
+            self._spawn(self.gatherer.run, "witnesses")
         self._spawn(self.publisher.run, "publisher")
         self._spawn(self._listen, "listener")
         self._spawn(self._follow, "follower")
@@ -149,6 +164,11 @@ class Node:
             raise GuardMismatch(
                 "this guard or this database has been used with another one: start with the pair that belongs together"
             )
+        await self.take_on_identity()
+
+    async def take_on_identity(self) -> None:
+        """Record whose database this is; one that is recorded already has to be this log's. Raises OperationError."""
+        identity = self.guard.identity.encode()
         if await self.store.set_meta_if_absent("guard", identity) != identity:
             raise GuardMismatch(
                 "the database records another guard than this one: start with the guard it was created with"

@@ -123,8 +123,8 @@ class Prover:
         """The note's signature lines; the log's own ML-DSA-44 line only on request, for its size."""
         if self._signatures[0] != head.note:
             self._signatures = (head.note, parse_note(head.note).signatures)
-        lines = self._signatures[1]
-        return lines if all_signatures else tuple(line for line in lines if len(line.signature) < 1024)
+        lines, origin = self._signatures[1], self._origin(head)
+        return lines if all_signatures else tuple(x for x in lines if x.name != origin or len(x.signature) < 1024)
 
     async def _submission_of(self, index: int, size: int) -> int:
         """Index of the submission entry that heads the block of the event at `index`."""

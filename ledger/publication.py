@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+from collections.abc import Callable
 
 import msgspec
 
@@ -31,9 +32,13 @@ class PublishedHead(msgspec.Struct, frozen=True):
 
 
 class Publication:
-    """Holds the newest published head and wakes those who wait for it."""
+    """Holds the newest published head and wakes those who wait for it.
 
-    def __init__(self) -> None:
+    `lacking` says what keeps heads from being published, where this node knows of something.
+    """
+
+    def __init__(self, lacking: Callable[[], LedgerError | None] = lambda: None) -> None:
+        self._lacking = lacking
         self._head: PublishedHead | None = None
         self._waiting: list[tuple[int, int, asyncio.Future[PublishedHead]]] = []
         self._order = itertools.count()
@@ -72,24 +77,27 @@ class Publication:
         future: asyncio.Future[PublishedHead] = loop.create_future()
         heapq.heappush(self._waiting, (size, next(self._order), future))
         # A bare timer: `asyncio.wait_for` costs as much as the rest of a small submission's way through here.
-        timer = loop.call_later(timeout_s, _give_up, future)
+        timer = loop.call_later(timeout_s, self._give_up, future)
         try:
             return await future
         finally:
             timer.cancel()
 
+    def _give_up(self, future: asyncio.Future[PublishedHead]) -> None:
+        if future.done():
+            return
+        lacking = self._lacking()
+        why, members = ("", {}) if lacking is None else (f" ({lacking.detail})", lacking.members)
+        future.set_exception(
+            Pending(
+                f"the entries are in the log but not yet in a published head{why}; "
+                "repeat the identical request to get the answer",
+                retry_after_s=1,
+                **members,
+            )
+        )
+
 
 def _stopped(error: LedgerError) -> LedgerStopped:
     """One for each who waits: what the caller adds to its members is of that caller's entries alone."""
     return LedgerStopped(f"the entries are in the log and will not be published: {error.detail}", cause=error.type)
-
-
-def _give_up(future: asyncio.Future[PublishedHead]) -> None:
-    if not future.done():
-        future.set_exception(
-            Pending(
-                "the entries are in the log but not yet in a published head; "
-                "repeat the identical request to get the answer",
-                retry_after_s=1,
-            )
-        )

@@ -208,6 +208,26 @@ class Sequencer:
         async with self._lock:
             return self.replay.size, self.replay.snapshot()
 
+    async def restore(self, units: list[Logged]) -> None:
+        """Append units as they stood in the log, up to a status_root: for `ledger.restore`, where no service runs.
+
+        All rules and signatures are checked. Raises RuleViolation and then nothing was written; OutcomeUnknown.
+        """
+        async with self._lock:
+            try:
+                async with self._store.append() as append:
+                    if not self._state.stands_at(append.head.size, append.head.root):
+                        await self._state.catch_up(append.head.size, append.head.root)
+                    draft = self.replay.draft()
+                    for unit in units:
+                        draft.append(unit.unit, leaf=unit.leaf)
+                    grown = self._state.tip.extend(units)
+                    await append.write(self._to_commit(draft, units, grown))
+            except OutcomeUnknown:
+                self._state.doubt()
+                raise
+            self._state.integrate(draft, units, grown)
+
     async def check_clock(self) -> None:
         """Compare this machine's clock with the database's. Raises ClockUnsafe past 5 s."""
         before = self._clock.now_ms()

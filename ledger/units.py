@@ -8,6 +8,7 @@ stand is a violation at that entry's index (rule "count"): nothing stands betwee
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 
 from ledger.assemble import Logged
 from ledger.block import Block
@@ -23,6 +24,10 @@ from ledger.entry import (
 )
 from ledger.errors import MalformedEntry, RuleViolation
 from ledger.merkle import leaf_hash
+
+_KIND = itemgetter(1)
+_LENGTHS = frozenset(EVENT_BYTES.values())
+_KINDS_OF = {size: {kind for kind, own in EVENT_BYTES.items() if own == size} for size in _LENGTHS}
 
 
 class UnitReader:
@@ -58,20 +63,8 @@ class UnitReader:
                 continue
             index, head, submission = self._head
             take = entries[position : position + submission.count - len(self._events)]
-            for k, data in enumerate(take):
-                if len(data) < 2 or not ISSUE <= data[1] <= REINSTATE:
-                    raise RuleViolation(
-                        f"entry {self.index + k} stands where an event of submission {index} must",
-                        rule="count",
-                        index=self.index + k,
-                    )
-                if len(data) != EVENT_BYTES[data[1]]:
-                    # Each by itself: joined, bytes could move from one entry to the next and the events still be right.
-                    raise MalformedEntry(
-                        f"entry {self.index + k}: an event of type {data[1]} has {EVENT_BYTES[data[1]]} bytes, "
-                        f"not {len(data)}",
-                        index=self.index + k,
-                    )
+            if not _are_events(take):
+                self._refuse(index, take)
             self._events.extend(take)
             position += len(take)
             self.index += len(take)
@@ -84,8 +77,33 @@ class UnitReader:
                 self._head, self._events = None, []
                 yield Logged(index, head, leaf_hash(head), submission, block)
 
+    def _refuse(self, index: int, take: Sequence[bytes]) -> None:
+        """Raise for the first of these entries that is no event of the submission at `index`, if there is one."""
+        for k, data in enumerate(take):
+            if len(data) < 2 or not ISSUE <= data[1] <= REINSTATE:
+                raise RuleViolation(
+                    f"entry {self.index + k} stands where an event of submission {index} must",
+                    rule="count",
+                    index=self.index + k,
+                )
+            if len(data) != EVENT_BYTES[data[1]]:
+                # Each by itself: joined, bytes could move from one entry to the next and the events still be right.
+                raise MalformedEntry(
+                    f"entry {self.index + k}: an event of type {data[1]} has {EVENT_BYTES[data[1]]} bytes, "
+                    f"not {len(data)}",
+                    index=self.index + k,
+                )
+
     def _decode(self, data: bytes) -> Entry:
         try:
             return decode(data)
         except MalformedEntry as error:
             raise type(error)(f"entry {self.index}: {error.detail}", **error.members, index=self.index) from error
+
+
+def _are_events(entries: Sequence[bytes]) -> bool:
+    """Whether all of these look like events of one length: only ever said where it is so, at the speed of C."""
+    lengths = set(map(len, entries))
+    if len(lengths) != 1 or lengths.isdisjoint(_LENGTHS):
+        return False
+    return set(map(_KIND, entries)) <= _KINDS_OF[lengths.pop()]

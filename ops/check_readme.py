@@ -10,9 +10,9 @@ Blocks fenced as `sh` are commands. Blocks fenced as `console` are commands afte
 - the output of a command with `--help` is compared whole and exactly
 - the exit status of every command has to be 0; a reader sees another one by `; echo "exit status $?"`
 
-All blocks share one shell's state, in a scratch folder that looks like the checkout. `badge-ledger serve` runs in the
-background on a free port, which replaces the one in the text; `kill %1` stops it. What ELSEWHERE names is not run here,
-because .ci/run runs it.
+All blocks share one shell's state, in a scratch folder that looks like the checkout. `badge-ledger serve` and `witness`
+run in the background, one at a time, on a free port, which replaces the one in the text; `kill %1` stops it. What
+ELSEWHERE names is not run here, because .ci/run runs it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 ADDRESS = "http://127.0.0.1:8080"
+#: Where the two services listen unless told otherwise.
+ADDRESSES = {"serve": ADDRESS, "witness": "http://127.0.0.1:8090"}
 ELSEWHERE = ("ops/demo", "ops/test")
 DEADLINE_S = 120
 
@@ -143,21 +145,23 @@ class Shell:
         for name in (".venv", "ops", "docs", "README.md"):
             (self.checkout / name).symlink_to(ROOT / name)
         self.state.write_text(f"cd {shlex.quote(str(self.checkout))}\n")
-        self.address = ADDRESS
+        #: Where the service is by the text, and where it really is.
+        self.shown = self.address = ADDRESS
         self.service: subprocess.Popen[bytes] | None = None
         own = {name: value for name, value in os.environ.items() if not name.startswith("BADGE_LEDGER_")}
         self.env = own | {"COLUMNS": "80", "XDG_CONFIG_HOME": str(scratch), "NO_COLOR": "1", "TMPDIR": str(scratch)}
 
     def run(self, text: str) -> str:
         """Run a command; what it prints, errors included. Raises Problem unless it exits with 0."""
-        if re.match(r"badge-ledger serve\b", text):
+        if service := re.match(r"badge-ledger (serve|witness)\b", text):
+            self.shown = ADDRESSES[service[1]]
             return self._serve(text)
         if text.strip() == "kill %1":
             return self.stop()
         state = shlex.quote(str(self.state))
         # What the command leaves behind in its shell, the next one finds: exported variables and the folder.
         script = (
-            f". {state}\nset -o pipefail\n{text.replace(ADDRESS, self.address)}\n_status=$?\n"
+            f". {state}\nset -o pipefail\n{text.replace(self.shown, self.address)}\n_status=$?\n"
             f"{{ export -p; printf 'cd %q\\n' \"$PWD\"; }} > {state}\nexit $_status\n"
         )
         done = subprocess.run(
@@ -169,7 +173,7 @@ class Shell:
             timeout=DEADLINE_S,
             check=False,
         )
-        printed = done.stdout.decode("utf-8", "replace").replace(self.address, ADDRESS)
+        printed = done.stdout.decode("utf-8", "replace").replace(self.address, self.shown)
         if done.returncode != 0:
             raise Problem(f"exit status {done.returncode}: {text}\n{printed}")
         return printed
@@ -197,7 +201,7 @@ class Shell:
                 raise Problem(f"the service did not start: {text}\n{out.read_text()}")
             time.sleep(0.05)
         self.address = found[1]
-        return out.read_text().replace(self.address, ADDRESS)
+        return out.read_text().replace(self.address, self.shown)
 
     def stop(self) -> str:
         """End the service if there is one."""

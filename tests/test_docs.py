@@ -14,6 +14,7 @@ import pytest
 
 import ledger.check
 import ledger.client
+import ledger.gather_peer
 import ledger.guard  # noqa: F401 - their errors are in the tree below
 from api.context import ServiceLimits
 from api.routes import ROUTES
@@ -151,8 +152,10 @@ def test_every_kind_of_failure_of_the_command_line_is_explained() -> None:
 
 def test_every_metric_is_explained() -> None:
     """operations.md has a row for each metric, and none for one that there is not."""
-    source = (ROOT / "api" / "metrics.py").read_text(encoding="utf-8")
-    metrics = set(re.findall(r'"(badge_ledger_[a-z_]+)"', source))
+    metrics = set()
+    for folder in ("api", "ledger"):
+        for path in (ROOT / folder).rglob("*.py"):
+            metrics |= set(re.findall(r'"(badge_ledger_[a-z_]+)"', path.read_text(encoding="utf-8")))
     assert metrics
     table = rows(section(read("operations.md"), "Metrics"))
     assert {name for name in table if name.startswith("badge_ledger_")} == metrics

@@ -508,3 +508,19 @@ def test_edge_arguments() -> None:
     with pytest.raises(ValueError, match="no tree has"):
         largest.extend(leaves()[:1])
     assert (largest.size, largest.partials()) == (2**63 - 1, before)
+
+
+@pytest.mark.parametrize("length", [0, 1, 43, 74, 300])
+@pytest.mark.parametrize("count", [0, 1, 2, 255, 256])
+def test_entries_of_one_length_are_the_same_entries(length: int, count: int) -> None:
+    """The short way for bulk issuance reads what the long way reads, and one byte off goes the long way."""
+    entries = [bytes([k & 255]) * length for k in range(count)]
+    data = tiles.encode_bundle(entries)
+    assert tiles.decode_bundle(data, count) == entries
+    for wrong in (data + b"\0", data[:-1]) if data else ():
+        with pytest.raises(MalformedInput):
+            tiles.decode_bundle(wrong, count)
+    if count > 1 and length > 3:
+        odd = [*entries[:-2], entries[-1] + b"x", entries[-1][:-1]]
+        assert len(tiles.encode_bundle(odd)) == len(data)
+        assert tiles.decode_bundle(tiles.encode_bundle(odd), count) == odd

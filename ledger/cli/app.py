@@ -42,8 +42,13 @@ COMMANDS: Final = {
     "verify-list": "ledger.cli.verify_list:verify_list",
     "policy": "ledger.cli.policy:policy",
     "log": "ledger.cli.log:log",
+    "audit": "ledger.cli.audit:audit",
+    "verify-evidence": "ledger.cli.audit:verify_evidence",
+    "mirror": "ledger.cli.mirror:mirror",
     "serve": "ledger.cli.serve:serve",
+    "witness": "ledger.cli.witness:witness",
     "check": "ledger.cli.check:check",
+    "restore-tail": "ledger.cli.restore:restore_tail",
 }
 
 

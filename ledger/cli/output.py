@@ -145,6 +145,11 @@ class Progress:
         if self._bar is not None:
             self._bar.advance(self._task, steps)
 
+    def reach(self, done: int, total: int) -> None:
+        """`done` of `total` are done, where the total is known only now."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=total)
+
 
 def _console(stream: TextIO) -> Any:
     from rich.console import Console

@@ -36,6 +36,8 @@ class Seconds(click.FloatRange):
 @option("--publish-interval", type=Seconds(0, 3600), default=0.005, help="Least seconds between heads.")
 @option("--heartbeat", type=Seconds(0.05, 86_400), default=300.0, help="Seconds between heads when idle.")
 @option("--answer-timeout", type=Seconds(0.1, 3600), default=20.0, help="Seconds until 503 pending.")
+@option("--policy", type=click.Path(dir_okay=False, path_type=Path), help="Witnesses that must cosign each head.")
+@option("--witness-timeout", type=Seconds(0.1, 60), default=5.0, help="Seconds that a witness has for an answer.")
 def serve(output: Output, data: Path, listen: str, **options: Any) -> None:
     """Run a ledger from one folder: database, keys, guard and the operator's token are made at the first start.
 
@@ -77,6 +79,8 @@ def serve(output: Output, data: Path, listen: str, **options: Any) -> None:
             publish_interval_s=options["publish_interval"],
             heartbeat_s=options["heartbeat"],
             answer_timeout_s=options["answer_timeout"],
+            policy=options["policy"],
+            witness_timeout_s=options["witness_timeout"],
             public_url=options["public_url"],
             fault=os.environ.get("BADGE_LEDGER_FAULT", ""),
         ),

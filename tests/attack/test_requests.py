@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from api.fetch import is_public
-from ledger.issuers import document_urls
+from ledger.documents import document_urls
 from tests.service.conftest import Refuses
 from tests.service.harness import Client, Party, json_document
 

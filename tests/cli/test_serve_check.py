@@ -25,7 +25,7 @@ def test_serve_hands_its_options_over(cli: Cli, monkeypatch: pytest.MonkeyPatch)
     arguments = (
         *("--data", "d", "--listen", "127.0.0.1:0", "--origin", "l.example", "--database-url", "postgresql:///x"),
         *("--guard", "g.db", "--no-fetch-documents", "--publish-interval", "0.5", "--heartbeat", "10"),
-        *("--answer-timeout", "2"),
+        *("--answer-timeout", "2", "--policy", "w.policy", "--witness-timeout", "1.5"),
     )
     monkeypatch.setenv("BADGE_LEDGER_FAULT", "publisher.after-mark")
     ran = cli.ok("serve", *arguments, "--json")
@@ -45,6 +45,8 @@ def test_serve_hands_its_options_over(cli: Cli, monkeypatch: pytest.MonkeyPatch)
         "publish_interval_s": 0.5,
         "heartbeat_s": 10.0,
         "answer_timeout_s": 2.0,
+        "policy": Path("w.policy"),
+        "witness_timeout_s": 1.5,
         "fault": "publisher.after-mark",
     }
     assert {name: getattr(seen[0], name) for name in expected} == expected

@@ -88,11 +88,12 @@ class LiveLedger(Service):
         answer = self.get(f"/v1/log/consistency?first={first}&second={second}")
         return [parse_base64(text, length=32, what="a hash") for text in answer["proof"]]
 
-    def command(self, *arguments: str | Path, cwd: Path) -> None:
-        """The command `badge-ledger`, run in a folder, without anybody's configuration."""
+    def command(self, *arguments: str | Path, cwd: Path) -> str:
+        """What the command `badge-ledger` prints, run in a folder, without anybody's configuration."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("BADGE_LEDGER_")}
         environment["XDG_CONFIG_HOME"] = str(cwd / "no-config")
         ran = subprocess.run(
             [COMMAND, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=60
         )
         assert ran.returncode == 0, ran.stderr
+        return ran.stdout

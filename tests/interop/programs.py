@@ -38,6 +38,8 @@ _WITNESS = ("v0.0.0-20260720115447-2e1c6971d19e", "h1:YGwUZRKoG5GjoissskUoEumfga
 FSCK = Pinned(
     "github.com/transparency-dev/tessera", "cmd/fsck", "v1.0.4", "h1:IXjGowubcLR0T3zUQrysSMKgtTh9KGKQ0iajUiubyP4="
 )
+POSIX = Pinned("github.com/transparency-dev/tessera", "cmd/conformance/posix", FSCK.version, FSCK.hash)
+ONESHOT = Pinned("github.com/transparency-dev/tessera", "cmd/examples/posix-oneshot", FSCK.version, FSCK.hash)
 LITEWITNESS = Pinned(
     "filippo.io/torchwood", "cmd/litewitness", "v0.9.0", "h1:2W156cI7K3MyxEyNTuS1C9lYEW7y1u7PoHLmvgNsiZc="
 )

@@ -114,11 +114,11 @@ def witness(request: pytest.FixtureRequest) -> Witness:
 # Tessera --------------------------------------------------------------------------------------------------------------
 
 
-def run_fsck(program: Path, ledger: LiveLedger, vkey: VerifierKey, folder: Path) -> str:
+def run_fsck(program: Path, url: str, vkey: VerifierKey, folder: Path) -> str:
     """Its standard error. Its exit status says nothing, and it may hang on a damaged log."""
     (folder / "log.vkey").write_text(format_vkey(vkey))
     command: list[str | Path] = [program, "-ui=false", "-v=1", "-N", "1"]
-    command += ["-storage_url", f"{ledger.url}/", "-public_key", "log.vkey"]
+    command += ["-storage_url", f"{url}/", "-public_key", "log.vkey"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60).stderr
 
 
@@ -127,15 +127,35 @@ def test_fsck_recomputes_the_log(fsck: Path, ledger: LiveLedger, tmp_path: Path)
     head, _ = ledger.head()
     assert head.size >= LEAST_SIZE
     assert head.size % TILE
-    said = run_fsck(fsck, ledger, ledger.keys[0], tmp_path)
+    said = run_fsck(fsck, ledger.url, ledger.keys[0], tmp_path)
     root = base64.b64encode(head.root).decode()
     assert f"Successfully fsck'd log with size {head.size} and root {root} ({head.root.hex()})" in said
     assert "fsck failed" not in said
 
 
+def test_fsck_recomputes_a_mirror(fsck: Path, ledger: LiveLedger, trust: bytes, tmp_path: Path) -> None:
+    """The folder that `badge-ledger mirror` keeps, read as files, as any web server would hand them out. It is audited
+    from the folder, and the log from its URL goes on from there: both are one log."""
+    (tmp_path / "trust.policy").write_bytes(trust)
+    ledger.command("mirror", ledger.url, "copy", "--policy", "trust.policy", cwd=tmp_path)
+    head, _ = ledger.head()
+    said = run_fsck(fsck, f"file://{tmp_path}/copy", ledger.keys[0], tmp_path)
+    assert f"Successfully fsck'd log with size {head.size}" in said
+    audit = ("audit", "--policy", "trust.policy", "--no-fetch-documents")
+    audited = json.loads(ledger.command(*audit, "copy", "--json", cwd=tmp_path))
+    assert (audited["size"], audited["root"], audited["new_entries"]) == (head.size, head.root.hex(), head.size)
+    ledger.grow(300)
+    audited = json.loads(ledger.command(*audit, ledger.url, "copy", "--json", cwd=tmp_path))
+    assert 300 < audited["new_entries"] < 310
+    assert not audited["alarms"]
+    ledger.command("mirror", ledger.url, "copy", "--policy", "trust.policy", cwd=tmp_path)
+    said = run_fsck(fsck, f"file://{tmp_path}/copy", ledger.keys[0], tmp_path)
+    assert f"Successfully fsck'd log with size {audited['size']}" in said
+
+
 def test_fsck_refuses_a_head_by_another_key(fsck: Path, ledger: LiveLedger, tmp_path: Path) -> None:
     """So that its success above means something."""
-    said = run_fsck(fsck, ledger, VerifierKey(ORIGIN, 1, STRANGER.public_key), tmp_path)
+    said = run_fsck(fsck, ledger.url, VerifierKey(ORIGIN, 1, STRANGER.public_key), tmp_path)
     assert "Successfully" not in said
     assert "fsck failed: failed to fetch and verify checkpoint" in said
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Iterator
@@ -16,6 +17,7 @@ import structlog
 
 from ledger.guard import SqliteGuard
 from ledger.store import EmbeddedPostgres, Store
+from tests.service.databases import Databases
 from tests.service.gates import GateGuard
 from tests.service.harness import Answer, Client, Party, Service, World
 from tests.store.conftest import RunSql, dsn_of
@@ -118,3 +120,13 @@ def quiet() -> Iterator[None]:
     """Logs stay in the test."""
     with structlog.testing.capture_logs():
         yield
+
+
+@pytest.fixture
+async def databases(dsn: str) -> AsyncIterator[Databases]:
+    """Copies of this test's database, dropped at the end."""
+    admin = await asyncpg.connect(re.sub(r"/service\d+\?", "/template1?", dsn))
+    databases = Databases(dsn, admin)
+    yield databases
+    await databases.drop_copies()
+    await admin.close()

@@ -21,6 +21,7 @@ import io
 import itertools
 import json
 import os
+import random
 import re
 import signal
 import sys
@@ -44,6 +45,7 @@ from ledger.check import Report, check_store
 from ledger.checkpoint import open_checkpoint
 from ledger.clock import Clock
 from ledger.cosignature import verify_cosignature
+from ledger.documents import Fetch
 from ledger.entry import (
     ADD,
     ISSUE,
@@ -62,8 +64,10 @@ from ledger.entry import (
     issuer_id,
 )
 from ledger.errors import LedgerError
+from ledger.gather import make_gatherer
+from ledger.gather_peer import Exchange
 from ledger.guard import Guard, SqliteGuard
-from ledger.issuers import Fetch
+from ledger.history import History
 from ledger.lookup import Lookup
 from ledger.message import idempotency_key, key_message, slots_message
 from ledger.node import Node, NodeOptions
@@ -476,12 +480,19 @@ class World:
         return await SqliteGuard.open(self.guard_path)
 
     async def make_node(self, *, guard: Guard | None = None, clock: Clock | None = None, **options: Any) -> Node:
-        """A node that is not started; the caller closes its store."""
+        """A node that is not started; the caller closes its store. `witnesses`: policy, how to ask, seconds."""
+        witnesses: tuple[Policy, Exchange, float] | None = options.pop("witnesses", None)
+        clock = clock or TurnedClock()
         store = await Store.connect(self.dsn, min_size=1)
         signer = options.pop("signer", self.signer)
         origin = options.pop("origin", ORIGIN)
         node_options = NodeOptions(origin=origin, **{"housekeeping_s": 3600.0, **options})
-        return Node(store, guard or await self.open_guard(), signer, clock or TurnedClock(), node_options, unique())
+        gatherer = None
+        if witnesses is not None:
+            policy, exchange, answer_s = witnesses
+            keys = signer.verifier_keys
+            gatherer = make_gatherer(policy, keys, exchange, History(store), clock, random.random, answer_s=answer_s)
+        return Node(store, guard or await self.open_guard(), signer, clock, node_options, unique(), gatherer)
 
     async def start(
         self,
@@ -666,7 +677,7 @@ import json, sys
 from pathlib import Path
 from api.serve import ServeOptions, run
 options = json.loads(sys.argv[1])
-for name in ("data", "guard"):
+for name in ("data", "guard", "policy"):
     if name in options:
         options[name] = Path(options[name])
 def ready(started):

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from ledger.base58 import format_base58
+from ledger.documents import document_urls
 from ledger.entry import ADD, LIST_SLOTS, RETIRE, IssuerKey, decode, did_key
 from ledger.errors import NotFound
-from ledger.issuers import document_urls
 from ledger.message import key_message
 from ledger.signing import Ed25519Key
 from ledger.slots import SlotPermutation

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import shutil
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import asyncpg
 import pytest
 
 import ledger.node
@@ -34,58 +32,10 @@ from ledger.sequencer import Sequencer
 from ledger.signing import Ed25519Key, MLDSA44Key
 from ledger.store import Store
 from tests.service.conftest import Refuses
+from tests.service.databases import Databases
 from tests.service.gates import GateGuard, locked_head
 from tests.service.harness import Client, Party, Service, TurnedClock, World, seed, unique, until
 from tests.store.conftest import RunSql
-
-
-class Databases:
-    """Copies and swaps whole databases under the nodes' feet, as backups and failovers do."""
-
-    def __init__(self, dsn: str, admin: asyncpg.Connection) -> None:
-        match = re.search(r"/(service\d+)\?", dsn)
-        assert match is not None
-        self.dsn = dsn
-        self.name = match[1]
-        self._admin = admin
-        self._copies = 0
-
-    async def _close_to_all(self) -> None:
-        await self._admin.execute(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS false")
-        query = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1"
-        await self._admin.fetch(query, self.name)
-
-    async def _open(self) -> None:
-        await self._admin.execute(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS true")
-
-    async def copy(self) -> str:
-        """The database as it is now, under another name."""
-        self._copies += 1
-        name = f"{self.name}_copy{self._copies}"
-        await self._close_to_all()
-        await self._admin.execute(f"CREATE DATABASE {name} TEMPLATE {self.name}")
-        await self._open()
-        return name
-
-    async def bring_back(self, name: str) -> None:
-        """The copy takes the database's place; what came after it is lost."""
-        await self._close_to_all()
-        await self._admin.execute(f"DROP DATABASE {self.name} WITH (FORCE)")
-        await self._admin.execute(f"ALTER DATABASE {name} RENAME TO {self.name}")
-
-    async def drop_copies(self) -> None:
-        for number in range(1, self._copies + 1):
-            await self._admin.execute(f"DROP DATABASE IF EXISTS {self.name}_copy{number} WITH (FORCE)")
-
-
-@pytest.fixture
-async def databases(dsn: str) -> AsyncIterator[Databases]:
-    admin = await asyncpg.connect(re.sub(r"/service\d+\?", "/template1?", dsn))
-    databases = Databases(dsn, admin)
-    yield databases
-    await databases.drop_copies()
-    await admin.close()
-
 
 # Side by side ---------------------------------------------------------------------------------------------------------
 
