@@ -324,15 +324,14 @@ def write_rows(staging: str, first: int, sample: Receipt, rows: Sequence[Row]) -
     """Write the receipts of these rows as STAGING/<first>, <first + 1>, ... Raises OSError."""
     template = Template(sample)
     for number, row in enumerate(rows, first):
-        path = f"{staging}/{number}"
         data = template.format(*row)
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        file = os.open(f"{staging}/{number}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
             if os.write(file, data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            # A full disk is no file's fault to the system, which names none.
-            raise OSError(error.errno, error.strerror, path) from error
+            # A full disk is no file's fault to the system, which names none; the folder is what people know.
+            raise OSError(error.errno, error.strerror, os.path.dirname(staging)) from error
         finally:
             os.close(file)
 
