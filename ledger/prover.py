@@ -93,16 +93,16 @@ class Prover:
         keys: Sequence[tuple[int, bytes]] = ()
         events_proof: list[bytes] = []
         if full:
-            at = await self._submission_of(index, head.size)
-            entry, count, keys = await self._submission(at, head.size)
+            at = await self.submission_of(index, head.size)
+            entry, count, keys = await self.submission(at, head.size)
             submission = (at, entry)
-            events_proof = await self._events_proof(at, count, index - at - 1, head.size)
+            events_proof = await self.events_proof(at, count, [index - at - 1], head.size)
         plan = plan_receipt(index, head.size, submission[0] if submission else None, [i for i, _ in keys])
         nodes = await self.tiles.nodes((node for group in plan for node in group), head.size)
         return Receipt(
             full=full,
             salt=None,
-            origin=self._origin(head),
+            origin=self.origin(head),
             tree_size=head.size,
             index=index,
             issue=data,
@@ -113,20 +113,21 @@ class Prover:
             log_proof=tuple(build(plan, nodes)),
             status_proof=tuple(status_proof),
             events_proof=tuple(events_proof),
-            signatures=self._lines(head, all_signatures),
+            signatures=self.lines(head, all_signatures),
         )
 
-    def _origin(self, head: PublishedHead) -> str:
+    def origin(self, head: PublishedHead) -> str:
+        """The log's name, as the head's note has it."""
         return head.note[: head.note.index(b"\n")].decode()
 
-    def _lines(self, head: PublishedHead, all_signatures: bool) -> tuple[SignatureLine, ...]:
+    def lines(self, head: PublishedHead, all_signatures: bool) -> tuple[SignatureLine, ...]:
         """The note's signature lines; the log's own ML-DSA-44 line only on request, for its size."""
         if self._signatures[0] != head.note:
             self._signatures = (head.note, parse_note(head.note).signatures)
-        lines, origin = self._signatures[1], self._origin(head)
+        lines, origin = self._signatures[1], self.origin(head)
         return lines if all_signatures else tuple(x for x in lines if x.name != origin or len(x.signature) < 1024)
 
-    async def _submission_of(self, index: int, size: int) -> int:
+    async def submission_of(self, index: int, size: int) -> int:
         """Index of the submission entry that heads the block of the event at `index`."""
         known = self._submissions.get(index // TILE_WIDTH)
         number = index // TILE_WIDTH
@@ -145,7 +146,7 @@ class Prover:
             del self._submissions[next(iter(self._submissions))]
         return found
 
-    async def _submission(self, at: int, size: int) -> tuple[bytes, int, tuple[tuple[int, bytes], ...]]:
+    async def submission(self, at: int, size: int) -> tuple[bytes, int, tuple[tuple[int, bytes], ...]]:
         """The submission entry at `at`, its count, and its chain of key entries."""
         known = self._headers.get(at)
         if known is None:
@@ -168,9 +169,9 @@ class Prover:
             key = entry.signer
         return chain
 
-    async def _events_proof(self, at: int, count: int, k: int, size: int) -> list[bytes]:
-        """The proof of event k under the submission's events_root."""
-        plan = plan_multiproof([k], count)
+    async def events_proof(self, at: int, count: int, positions: Sequence[int], size: int) -> list[bytes]:
+        """The proof of these events, by their positions, under the events_root of the submission at `at`."""
+        plan = plan_multiproof(positions, count)
         needed = [node for group in plan for node in group]
         low = [node for node in needed if node[0] < TILE_HEIGHT]
         hashes: dict[Node, bytes] = {}

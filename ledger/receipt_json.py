@@ -21,18 +21,15 @@ from typing import Any, Final
 
 import msgspec
 
-from ledger.badges.strict_json import strict_json
+from ledger import proof_json as parts
 from ledger.entry import ISSUE_BYTES
-from ledger.errors import InputError, MalformedBadge, MalformedInput, MalformedReceipt, TooLarge
-from ledger.merkle import HASH_BYTES
-from ledger.note import KEY_ID_BYTES, SignatureLine
+from ledger.errors import MalformedInput, MalformedReceipt, TooLarge
 from ledger.receipt import MAGIC, MAX_RECEIPT_BYTES, SALT_BYTES, Receipt, check_receipt, decode_packed
 from ledger.status import CHUNK_BYTES
-from ledger.text import format_base64, parse_base64, parse_hex
+from ledger.text import format_base64, parse_hex
 
 FORMAT: Final = "badge-ledger/v1 receipt"
-#: The largest number that the JSON form writes.
-MAX_NUMBER: Final = 2**53 - 1
+_ENTRY: Final = "log entry of the receipt"
 
 _SHORT: Final = frozenset(
     {
@@ -73,13 +70,11 @@ def to_document(receipt: Receipt, *, checked: bool = False) -> dict[str, Any]:
     if receipt.submission is not None:
         document["submission"] = _entry_document(receipt.submission)
         document["keys"] = [_entry_document(key) for key in receipt.keys]
-    document["log_proof"] = format_base64(b"".join(receipt.log_proof))
-    document["status_proof"] = format_base64(b"".join(receipt.status_proof))
+    document["log_proof"] = parts.format_hashes(receipt.log_proof)
+    document["status_proof"] = parts.format_hashes(receipt.status_proof)
     if receipt.full:
-        document["events_proof"] = format_base64(b"".join(receipt.events_proof))
-    document["signatures"] = [
-        {"name": line.name, "signature": format_base64(line.key_id + line.signature)} for line in receipt.signatures
-    ]
+        document["events_proof"] = parts.format_hashes(receipt.events_proof)
+    document["signatures"] = [parts.line_document(line) for line in receipt.signatures]
     return document
 
 
@@ -96,13 +91,10 @@ def format_json(receipt: Receipt, *, checked: bool = False) -> bytes:
 
 def parse_json(data: bytes) -> Receipt:
     """Read the JSON form, at most 64 KiB. Raises MalformedReceipt or TooLarge."""
-    if len(data) > MAX_RECEIPT_BYTES:
-        raise TooLarge(f"a receipt has at most {MAX_RECEIPT_BYTES} bytes")
     try:
-        document = strict_json(data)
-    except MalformedBadge as error:
-        # The reader is the badges' own; its sentences begin with what it reads.
-        raise MalformedReceipt(error.detail.replace("the badge's JSON", "the receipt's JSON")) from error
+        document = parts.read_object(data, "receipt", MAX_RECEIPT_BYTES)
+    except MalformedInput as error:
+        raise MalformedReceipt(error.detail) from error
     return from_document(document)
 
 
@@ -131,22 +123,22 @@ def _read(document: Mapping[str, Any]) -> Receipt:
     if profile not in ("short", "full"):
         raise MalformedReceipt('the profile of a receipt is "short" or "full"')
     full = profile == "full"
-    _check_members(document, _FULL if full else _SHORT, "receipt", optional=frozenset({"salt"}))
+    parts.check_members(document, _FULL if full else _SHORT, "receipt", optional=frozenset({"salt"}))
     return Receipt(
         full=full,
-        salt=parse_hex(_text(document, "salt"), what="salt", length=SALT_BYTES) if "salt" in document else None,
-        origin=_text(document, "origin"),
-        tree_size=_number(document, "tree_size"),
-        index=_number(document, "index"),
-        issue=_bytes(document, "issue", ISSUE_BYTES),
-        status_root=_bytes(document, "status_root"),
-        chunk=_bytes(document, "chunk", CHUNK_BYTES),
-        submission=_entry(document["submission"]) if full else None,
-        keys=tuple(_entry(item) for item in _list(document, "keys")) if full else (),
-        log_proof=_hashes(document, "log_proof"),
-        status_proof=_hashes(document, "status_proof"),
-        events_proof=_hashes(document, "events_proof") if full else (),
-        signatures=tuple(_line(item) for item in _list(document, "signatures")),
+        salt=parse_hex(parts.text(document, "salt"), what="salt", length=SALT_BYTES) if "salt" in document else None,
+        origin=parts.text(document, "origin"),
+        tree_size=parts.number(document, "tree_size"),
+        index=parts.number(document, "index"),
+        issue=parts.binary(document, "issue", ISSUE_BYTES),
+        status_root=parts.binary(document, "status_root"),
+        chunk=parts.binary(document, "chunk", CHUNK_BYTES),
+        submission=parts.entry(document["submission"], _ENTRY) if full else None,
+        keys=tuple(parts.entry(item, _ENTRY) for item in parts.array(document, "keys")) if full else (),
+        log_proof=parts.hashes(document, "log_proof"),
+        status_proof=parts.hashes(document, "status_proof"),
+        events_proof=parts.hashes(document, "events_proof") if full else (),
+        signatures=tuple(parts.line(item, "receipt") for item in parts.array(document, "signatures")),
     )
 
 
@@ -155,67 +147,6 @@ def _entry_document(shown: tuple[int, bytes]) -> dict[str, Any]:
 
 
 def _small(number: int) -> int:
-    if number > MAX_NUMBER:
+    if number > parts.MAX_NUMBER:
         raise MalformedReceipt("a number of 2^53 or more does not fit the JSON form; the packed form takes it")
     return number
-
-
-def _check_members(
-    document: object, expected: frozenset[str], what: str, *, optional: frozenset[str] = frozenset()
-) -> None:
-    if not isinstance(document, Mapping):
-        raise MalformedReceipt(f"a {what} is a JSON object")
-    missing, unknown = expected - document.keys(), document.keys() - expected - optional
-    if missing:
-        raise MalformedReceipt(f"the {what} has no {sorted(missing)[0]!r}")
-    if unknown:
-        raise MalformedReceipt(f"the {what} has an unknown member {sorted(unknown)[0][:40]!r}")
-
-
-def _text(document: Mapping[str, Any], name: str) -> str:
-    value = document[name]
-    if not isinstance(value, str):
-        raise MalformedReceipt(f"{name} is not a string")
-    return value
-
-
-def _number(document: Mapping[str, Any], name: str) -> int:
-    value = document[name]
-    # type(), not isinstance(): true is an int to Python.
-    if type(value) is not int or not 0 <= value <= MAX_NUMBER:
-        raise MalformedReceipt(f"{name} is not an integer from 0 to 2^53 - 1")
-    return value
-
-
-def _bytes(document: Mapping[str, Any], name: str, length: int | None = None) -> bytes:
-    return parse_base64(_text(document, name), what=name, length=length)
-
-
-def _list(document: Mapping[str, Any], name: str) -> list[Any]:
-    value = document[name]
-    if not isinstance(value, list):
-        raise MalformedReceipt(f"{name} is not an array")
-    return value
-
-
-def _hashes(document: Mapping[str, Any], name: str) -> tuple[bytes, ...]:
-    joined = _bytes(document, name)
-    if len(joined) % HASH_BYTES:
-        raise MalformedReceipt(f"{name} is not a whole number of hashes of {HASH_BYTES} bytes")
-    return tuple(joined[start : start + HASH_BYTES] for start in range(0, len(joined), HASH_BYTES))
-
-
-def _entry(item: object) -> tuple[int, bytes]:
-    _check_members(item, frozenset({"index", "entry"}), "log entry of the receipt")
-    assert isinstance(item, Mapping)  # noqa: S101 - _check_members has seen to it
-    return _number(item, "index"), _bytes(item, "entry")
-
-
-def _line(item: object) -> SignatureLine:
-    _check_members(item, frozenset({"name", "signature"}), "signature of the receipt")
-    assert isinstance(item, Mapping)  # noqa: S101 - _check_members has seen to it
-    signed = _bytes(item, "signature")
-    try:
-        return SignatureLine(_text(item, "name"), signed[:KEY_ID_BYTES], signed[KEY_ID_BYTES:])
-    except InputError as error:
-        raise MalformedReceipt(f"in a signature of the receipt, {error.detail}") from error

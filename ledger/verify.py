@@ -19,7 +19,7 @@ policy can demand one's cosignature.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -46,6 +46,7 @@ from ledger.entry import (
 from ledger.errors import LedgerError, NotIssued, ProofInvalid, SignatureInvalid, Stale, VerificationError
 from ledger.merkle import leaf_hash, root_from_multiproof
 from ledger.message import key_message, submission_message
+from ledger.note import Note
 from ledger.policy import Evaluation, Policy, evaluate
 from ledger.receipt import Receipt, check_receipt, checkpoint_of
 from ledger.replay_block import MAX_WINDOW_MS
@@ -101,21 +102,14 @@ def verify_receipt(
     Raises MalformedReceipt, ProofInvalid, SignatureInvalid, QuorumNotMet, Stale, NotIssued, or VerificationError itself
     for a rule of the log that the shown entries break (member `rule`); each with the member `step`.
     """
-    with _step(1):
+    with step(1):
         check_receipt(receipt)
-    with _step(2):
+    with step(2):
         checkpoint, note = checkpoint_of(receipt)
     issue, status_root = receipt.issue_entry(), receipt.status_root_entry()
-    with _step(3):
-        evaluation = evaluate(policy, checkpoint, note, now_s=now_s, max_age_s=max_age_s, future_s=FUTURE_S)
-        own_time = evaluation.timestamp_s is None
-        head_time_s = status_root.time // 1000 if evaluation.timestamp_s is None else evaluation.timestamp_s
-        if own_time:
-            check_own_time(head_time_s, now_s, max_age_s)
-        elif status_root.time // 1000 > head_time_s + FUTURE_S:
-            # The ledger's times are its own word; those who cosigned the head bound them from above.
-            raise VerificationError("the log's times are later than its witnesses' cosignatures", rule="time")
-    with _step(4):
+    with step(3):
+        evaluation, head_time_s, own_time = check_head(policy, checkpoint, note, status_root, now_s, max_age_s)
+    with step(4):
         status.verify_status(issue.slot, receipt.chunk, status_root.lists, receipt.status_proof, status_root.root)
         state = status.slot_state(receipt.chunk, issue.slot)
     submission: Submission | None = None
@@ -124,15 +118,14 @@ def verify_receipt(
     if shown is not None:
         index, submission = shown
         keys = receipt.key_entries()
-        with _step(5):
+        with step(5):
             _check_submission(receipt, issue, index, submission)
-        with _step(6):
-            _check_keys(receipt.origin, index, submission, keys)
-            _check_times([key.time for _, key in reversed(keys)], submission, status_root)
-        with _step(7):
-            message = submission_message(receipt.origin, submission)
-            _check_signature(keys[0][1].public_key, message, submission.signature, "the submission's signature")
-    with _step(8):
+        with step(6):
+            check_keys(receipt.origin, index, submission, keys)
+            check_times([*(key.time for _, key in reversed(keys)), submission.time, status_root.time])
+        with step(7):
+            check_signed(receipt.origin, submission, keys[0][1])
+    with step(8):
         if commitment is not None and issue.commitment != commitment:
             raise NotIssued("the receipt is for another badge: the badge with this salt has another commitment")
         if issuer is not None and issue.issuer != issuer:
@@ -151,13 +144,29 @@ def verify_receipt(
 
 
 @contextmanager
-def _step(number: int) -> Iterator[None]:
+def step(number: int) -> Iterator[None]:
     """Whatever is raised within tells which step found it."""
     try:
         yield
     except LedgerError as error:
         error.members.setdefault("step", number)
         raise
+
+
+def check_head(
+    policy: Policy, checkpoint: Checkpoint, note: Note, status_root: StatusRoot, now_s: int, max_age_s: int | None
+) -> tuple[Evaluation, int, bool]:
+    """What the policy makes of a head whose last entry is `status_root`; as of when it is the log's newest, seconds; and
+    whether that is the log's own word. Raises what `policy.evaluate` raises, Stale, VerificationError."""
+    evaluation = evaluate(policy, checkpoint, note, now_s=now_s, max_age_s=max_age_s, future_s=FUTURE_S)
+    log_time_s = status_root.time // 1000
+    if evaluation.timestamp_s is None:
+        check_own_time(log_time_s, now_s, max_age_s)
+        return evaluation, log_time_s, True
+    if log_time_s > evaluation.timestamp_s + FUTURE_S:
+        # The ledger's times are its own word; those who cosigned the head bound them from above.
+        raise VerificationError("the log's times are later than its witnesses' cosignatures", rule="time")
+    return evaluation, evaluation.timestamp_s, False
 
 
 def check_own_time(time_s: int, now_s: int, max_age_s: int | None) -> None:
@@ -168,27 +177,43 @@ def check_own_time(time_s: int, now_s: int, max_age_s: int | None) -> None:
         raise Stale(f"the head is {now_s - time_s} s old by the log's own time, more than {max_age_s} s")
 
 
+def check_window(submission: Submission) -> None:
+    """That it was logged in time. Raises VerificationError."""
+    if not submission.time <= submission.not_after <= submission.time + MAX_WINDOW_MS:
+        raise _broken("window", "the submission was logged outside the window that its issuer signed")
+
+
 def _check_submission(receipt: Receipt, issue: Issue, index: int, submission: Submission) -> None:
     position = receipt.index - index - 1
     if not 0 <= position < submission.count:
         raise ProofInvalid(f"entry {receipt.index} is none of the {submission.count} events of submission {index}")
     if submission.issuer != issue.issuer:
         raise _broken("foreign-issuer", "the event and its submission are by two issuers")
-    if not submission.time <= submission.not_after <= submission.time + MAX_WINDOW_MS:
-        raise _broken("window", "the submission was logged outside the window that its issuer signed")
+    check_window(submission)
     leaves = {position: leaf_hash(receipt.issue)}
     if root_from_multiproof(leaves, submission.count, receipt.events_proof) != submission.events_root:
         raise ProofInvalid("the events proof does not lead to the events_root that the issuer signed")
 
 
-def _check_keys(origin: str, submission_index: int, submission: Submission, keys: list[tuple[int, IssuerKey]]) -> None:
-    """The chain: the submission's key, each one's signer, the issuer's first key last."""
+def check_keys(
+    origin: str,
+    submission_index: int,
+    submission: Submission,
+    keys: list[tuple[int, IssuerKey]],
+    roles: int = ROLE_ISSUE,
+) -> None:
+    """The chain: the submission's key, which has these roles, each one's signer, the issuer's first key last.
+
+    Raises VerificationError, SignatureInvalid.
+    """
     if keys[0][0] != submission.key:
         raise _broken(
             "unknown-key", f"the first key shown is entry {keys[0][0]}, not the submission's {submission.key}"
         )
-    if not keys[0][1].roles & ROLE_ISSUE:
-        raise _broken("key-role", "the submission's key has not the role to issue")
+    lacking = roles & ~keys[0][1].roles
+    if lacking:
+        what = "issue" if lacking & ROLE_ISSUE else "change a status"
+        raise _broken("key-role", f"the submission's key has not the role to {what}")
     before = submission_index
     for position, (index, key) in enumerate(keys):
         if index >= before:
@@ -235,10 +260,16 @@ def _check_first_key(index: int, key: IssuerKey) -> None:
         raise _broken("binding", "the did:key identifier is of another key")
 
 
-def _check_times(key_times: list[int], submission: Submission, status_root: StatusRoot) -> None:
-    times = [*key_times, submission.time, status_root.time]
-    if sorted(times) != times:
+def check_times(times: Sequence[int]) -> None:
+    """That the times of entries, in the order of the log, never fall. Raises VerificationError."""
+    if sorted(times) != list(times):
         raise _broken("time-decreases", "the times of the entries shown fall")
+
+
+def check_signed(origin: str, submission: Submission, key: IssuerKey) -> None:
+    """That the key signed the submission for this log. Raises SignatureInvalid."""
+    message = submission_message(origin, submission)
+    _check_signature(key.public_key, message, submission.signature, "the submission's signature")
 
 
 def _key_message(origin: str, key: IssuerKey) -> bytes:

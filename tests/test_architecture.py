@@ -21,7 +21,7 @@ MAX_LINES = 500
 
 #: From the bottom up. A module imports from its own layer and from those below; `replay` also stands for `replay_keys`.
 LAYERS = (
-    ("errors", "text", "base58", "clock", "faults"),
+    ("errors", "text", "moment", "base58", "clock", "faults"),
     ("merkle", "signing"),
     ("note", "tiles"),
     (
@@ -39,7 +39,19 @@ LAYERS = (
     ),
     ("badges", "replay", "assemble", "units", "evidence", "documents"),
     ("authenticity",),
-    ("receipt", "inspection", "verdict", "verify", "credential", "localreceipts", "statuslist", "listproof"),
+    (
+        "receipt",
+        "proof_json",
+        "dated",
+        "badge_history",
+        "inspection",
+        "verdict",
+        "verify",
+        "credential",
+        "localreceipts",
+        "statuslist",
+        "listproof",
+    ),
     ("store", "tilereader"),
     (
         "sequencer",
@@ -50,6 +62,8 @@ LAYERS = (
         "duplicates",
         "prover",
         "listprover",
+        "dated_prover",
+        "history_prover",
         "gather",
         "history",
     ),

@@ -11,8 +11,9 @@ import pytest
 from msgspec.structs import replace
 
 from ledger.errors import LedgerError, MalformedReceipt, TooLarge
+from ledger.proof_json import MAX_NUMBER
 from ledger.receipt import MAX_RECEIPT_BYTES, Receipt, encode_packed, with_salt
-from ledger.receipt_json import MAX_NUMBER, format_json, from_document, load, parse_json, to_document
+from ledger.receipt_json import format_json, from_document, load, parse_json, to_document
 from ledger.verify import verify_receipt
 from tests.builders import ORIGIN
 from tests.receipt_builder import Anchored, anchored, build, policy
