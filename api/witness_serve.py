@@ -3,12 +3,14 @@
 STATE      the newest cosigned head of each log      (made with --new-state, mode 0600; ledger/witness/state.py)
 KEY ...    one file a key, Ed25519 or ML-DSA-44      (made with `badge-ledger keygen --kind witness`, `witness-pq`)
 LOGS       which logs under which keys               (ledger/witness/logs.py)
+AUDITS     of an auditing witness: where each audit stands, and what convicts a log   (ledger/auditor)
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -21,10 +23,14 @@ from aiohttp import web
 from api.serve import configure_logs, parse_listen
 from api.witness_app import create_witness_app
 from ledger import faults
+from ledger.auditor.approval import PATIENCE_S, AuditedLog, Audits
+from ledger.auditor.places import open_source
+from ledger.auditor.session import Session
 from ledger.clock import Clock, SystemClock
 from ledger.errors import InputError, OperationError
 from ledger.keyfile import load_key
 from ledger.note import format_vkey
+from ledger.policy import NONE, LogRule, Policy
 from ledger.witness import Approve, LogList, Witness, WitnessState, parse_log_list
 from ledger.witness.logs import MAX_LIST_BYTES
 
@@ -37,6 +43,10 @@ class WitnessOptions(msgspec.Struct, frozen=True, kw_only=True):
     state: Path
     new_state: bool = False
     listen: str = "127.0.0.1:8090"
+    #: Origin and place (URL or folder) of each log, where nothing is cosigned that has not passed a full audit.
+    audit: tuple[tuple[str, str], ...] = ()
+    audits: Path = Path("audits")
+    audit_patience_s: float = PATIENCE_S
     fault: str = ""
 
 
@@ -56,17 +66,49 @@ def run(options: WitnessOptions, *, ready: Callable[[Started], None] = lambda _:
         runner.run(_serve(options, ready))
 
 
-def open_witness(
+async def open_witness(
     options: WitnessOptions, clock: Clock, stack: contextlib.AsyncExitStack, *, approve: Approve | None = None
 ) -> Witness:
     """The witness of these options, opened onto `stack`. Raises LedgerError."""
     keys = [load_key(path) for path in options.keys]
     logs = _load_logs(options.logs)
+    if options.audit:
+        approve = await _open_audits(options, logs, clock, stack)
     state = WitnessState.open(options.state, create=options.new_state)
     stack.push_async_callback(state.close)
     witness = Witness(keys, logs, state, clock, approve=approve)
     stack.push_async_callback(witness.close)
     return witness
+
+
+async def _open_audits(
+    options: WitnessOptions, logs: LogList, clock: Clock, stack: contextlib.AsyncExitStack
+) -> Audits:
+    """An audit of every log on the list. Raises InputError for one that none is named for, or the other way round."""
+    places = dict(options.audit)
+    if len(places) < len(options.audit):
+        raise InputError("--audit names a log twice")
+    if unlisted := sorted(places.keys() - logs.keys()):
+        raise InputError(f"--audit names {unlisted[0]!r}, which is not on the list of logs")
+    if without := sorted(logs.keys() - places.keys()):
+        raise InputError(f"an auditing witness audits every log on its list: --audit {without[0]}=URL is missing")
+    options.audits.mkdir(mode=0o700, parents=True, exist_ok=True)
+    audited = {}
+    for origin, place in places.items():
+        source = await open_source(place, clock, stack)
+        name = hashlib.sha256(origin.encode()).hexdigest()[:16]
+        session = Session(
+            [source],
+            Policy(tuple(LogRule(key) for key in logs[origin].keys), {}, {}, NONE),
+            origin,
+            clock=clock,
+            state=options.audits / f"{name}.audit",
+            evidence=options.audits,
+        )
+        audited[origin] = AuditedLog(session, clock, patience_s=options.audit_patience_s)
+    audits = Audits(audited)
+    stack.push_async_callback(audits.close)
+    return audits
 
 
 async def _serve(options: WitnessOptions, ready: Callable[[Started], None]) -> None:
@@ -77,7 +119,7 @@ async def _serve(options: WitnessOptions, ready: Callable[[Started], None]) -> N
         loop.add_signal_handler(number, stop.set)
     host, port = parse_listen(options.listen)
     async with contextlib.AsyncExitStack() as stack:
-        witness = open_witness(options, SystemClock(), stack)
+        witness = await open_witness(options, SystemClock(), stack)
         # auto_decompress: unpacking would happen here, on the loop, before any limit is asked.
         runner = web.AppRunner(
             create_witness_app(witness),

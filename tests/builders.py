@@ -311,10 +311,10 @@ class LogBuilder:
         return self.submit(issuer, [issuer.issue(slot) for slot in slots])
 
 
-def demo_log() -> LogBuilder:
+def demo_log(time: int = START_MS) -> LogBuilder:
     """A small log with something of everything: two issuers (one did:key), three keys, a retirement, three lists, every
     kind of event, and a status_root after each step."""
-    log = LogBuilder()
+    log = LogBuilder(time=time)
     school = log.issuer("https://school.example/badges", lists=2)
     log.seal()
     club = log.issuer(lists=1)

@@ -16,7 +16,6 @@ from ledger.errors import InputError
 
 if TYPE_CHECKING:
     from ledger.auditor.session import Round
-    from ledger.auditor.source import Source
     from ledger.policy import Policy
 
 
@@ -60,6 +59,7 @@ def audit(output: Output, sources: tuple[str, ...], policy: Path | None, log_key
 
 
 async def _run(output: Output, places: tuple[str, ...], policy: Policy, options: dict[str, Any]) -> int:
+    from ledger.auditor.places import open_source
     from ledger.auditor.session import Session
     from ledger.auditor.watch import Bindings, Watch
 
@@ -69,7 +69,7 @@ async def _run(output: Output, places: tuple[str, ...], policy: Policy, options:
     (origin,) = origins
     max_age: int | None = options["max_age"]
     async with contextlib.AsyncExitStack() as stack:
-        sources = [await open_source(place, output, stack) for place in places]
+        sources = [await open_source(place, output.clock, stack) for place in places]
         bindings = None
         if options["fetch_documents"]:
             from api.fetch import DocumentFetcher
@@ -102,18 +102,6 @@ async def _run(output: Output, places: tuple[str, ...], policy: Policy, options:
         found = await session.round()
     _show(output, found)
     return 1 if found.alarms else 0
-
-
-async def open_source(place: str, output: Output, stack: contextlib.AsyncExitStack) -> Source:
-    """A log by URL, or by the folder of a mirror. Raises InputError."""
-    from ledger.auditor.source import FolderSource, HttpSource
-    from ledger.client import LedgerClient
-
-    if "://" in place:
-        return HttpSource(await stack.enter_async_context(LedgerClient(place, clock=output.clock)))
-    if not Path(place).is_dir():  # noqa: ASYNC240 - once, before anything runs beside it
-        raise InputError(f"{place}: neither a URL nor a folder")
-    return FolderSource(Path(place))
 
 
 def _show(output: Output, found: Round) -> None:

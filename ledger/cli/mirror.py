@@ -49,11 +49,11 @@ def mirror(
 
 
 async def _run(output: Output, place: str, folder: Path, policy: Policy, interval_s: int | None) -> None:
-    from ledger.cli.audit import open_source
+    from ledger.auditor.places import open_source
     from ledger.mirror import Mirror
 
     async with contextlib.AsyncExitStack() as stack:
-        source = await open_source(place, output, stack)
+        source = await open_source(place, output.clock, stack)
         copy = Mirror(source, folder, [rule.vkey for rule in policy.logs])
         while True:
             try:

@@ -55,7 +55,7 @@ def restore_tail(output: Output, mirror: str, data: Path, database_url: str | No
 async def _run(output: Output, mirror: str, data: Path, database_url: str | None, guard_file: Path) -> Restored:
     import secrets
 
-    from ledger.cli.audit import open_source
+    from ledger.auditor.places import open_source
     from ledger.guard import SqliteGuard
     from ledger.keyfile import load_log_key, load_log_mldsa44_key
     from ledger.node import Node, NodeOptions
@@ -68,7 +68,7 @@ async def _run(output: Output, mirror: str, data: Path, database_url: str | None
     origin, ed25519 = load_log_key(data / "keys" / "log.key")
     _, mldsa44 = load_log_mldsa44_key(data / "keys" / "log-pq.key")
     async with contextlib.AsyncExitStack() as stack:
-        source = await open_source(mirror, output, stack)
+        source = await open_source(mirror, output.clock, stack)
         guard = await SqliteGuard.open(guard_file)
         stack.push_async_callback(guard.close)
         if database_url is None:

@@ -23,8 +23,15 @@ COMMAND = Path(sys.executable).with_name("badge-ledger")
 class Process:
     """The process, on a folder with its keys, its list and its state."""
 
-    def __init__(self, folder: Path, *logs: WitnessedLog, keys: tuple[PrivateKey, ...] = (ED_KEY, PQ_KEY)) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *logs: WitnessedLog,
+        keys: tuple[PrivateKey, ...] = (ED_KEY, PQ_KEY),
+        options: tuple[str, ...] = (),
+    ) -> None:
         self.folder = folder
+        self.options = options
         self.state = folder / "witness.db"
         self.port = 0
         self.verifier_keys: list[str] = []
@@ -55,6 +62,7 @@ class Process:
             "--state",
             self.state,
         ]
+        arguments += self.options
         for key in self._keys:
             arguments += ["--witness-key", key]
         if not self.state.exists():
