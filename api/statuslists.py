@@ -19,7 +19,6 @@ import re
 import zlib
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Final
 
@@ -31,6 +30,7 @@ from ledger.entry import did_key
 from ledger.errors import MalformedInput, NotAcceptable, NotFound, Overloaded
 from ledger.listproof import format_list_proof
 from ledger.listprover import ListHead, ListProver
+from ledger.moment import parse_timestamp
 from ledger.node import Node
 from ledger.publication import PublishedHead
 from ledger.signing import Ed25519Key
@@ -50,12 +50,6 @@ MAX_KEPT: Final = 512
 MAX_MAKING: Final = 64
 
 _PURPOSES: Final[dict[str, Purpose]] = {"revocation": "revocation", "suspension": "suspension"}
-# XML Schema 1.1 part 2, section 3.4.28 (dateTimeStamp), for the years that a log can have.
-_TIMESTAMP: Final = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(\.[0-9]{1,12})?(Z|([+-])([0-9]{2}):([0-9]{2}))",
-    re.ASCII,
-)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _QUOTED: Final = r'"(?:[^"\\]|\\.)*+"'
 _NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _RANGE: Final = re.compile(rf"\s*({_NAME})/({_NAME})((?:\s*;\s*{_NAME}=(?:{_NAME}|\"\"))*)\s*")
@@ -249,29 +243,6 @@ def choose_media(accept: list[str]) -> str:
     if not best:
         raise NotAcceptable(f"a status list can be had as {', '.join(MEDIA)}", offered=list(MEDIA))
     return best
-
-
-def parse_timestamp(text: str) -> int:
-    """Milliseconds since the epoch, rounded down, of an xsd:dateTimeStamp. Raises MalformedInput."""
-    found = _TIMESTAMP.fullmatch(text)
-    try:
-        if found is None:
-            raise ValueError
-        year, month, day, hour, minute, second = (int(part) for part in found.groups()[:6])
-        ms = int(f"{found[7] or '.0'}000"[1:4])
-        ends_day = (hour, minute, second) == (24, 0, 0) and ms == 0
-        moment = datetime(year, month, day, 0 if ends_day else hour, minute, second, tzinfo=UTC)
-        offset = timedelta(hours=int(found[10] or 0), minutes=int(found[11] or 0))
-        if offset > timedelta(hours=14) or int(found[11] or 0) > 59:
-            raise ValueError
-        moment += timedelta(days=ends_day, milliseconds=ms) - (offset if found[9] == "+" else -offset)
-    except (ValueError, OverflowError):
-        raise MalformedInput(
-            "the timestamp is not a date and time with its zone, such as 2026-11-28T17:00:00Z (a + is written %2B)"
-        ) from None
-    if moment < _EPOCH:
-        raise NotFound("the log did not exist at that time")
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def parse_public_url(text: str) -> str:

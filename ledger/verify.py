@@ -156,7 +156,7 @@ def step(number: int) -> Iterator[None]:
 def check_head(
     policy: Policy, checkpoint: Checkpoint, note: Note, status_root: StatusRoot, now_s: int, max_age_s: int | None
 ) -> tuple[Evaluation, int, bool]:
-    """What the policy makes of a head whose last entry is `status_root`; as of when it is the log's newest, seconds; and
+    """What the policy makes of a head that ends in `status_root`; as of when it is the log's newest, seconds; and
     whether that is the log's own word. Raises what `policy.evaluate` raises, Stale, VerificationError."""
     evaluation = evaluate(policy, checkpoint, note, now_s=now_s, max_age_s=max_age_s, future_s=FUTURE_S)
     log_time_s = status_root.time // 1000

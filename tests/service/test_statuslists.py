@@ -23,13 +23,13 @@ from api.statuslists import (
     STATUS_LISTS,
     choose_media,
     parse_public_url,
-    parse_timestamp,
 )
 from ledger.client import LedgerClient
 from ledger.entry import LIST_SLOTS, REINSTATE, REVOKE, SUSPEND, StatusRoot, decode, did_key
 from ledger.errors import KeyFileError, MalformedInput, NotAcceptable, NotFound
 from ledger.keyfile import save_issuer_key
 from ledger.listproof import check_list, verify_list_proof
+from ledger.moment import parse_timestamp
 from ledger.signing import Ed25519Key
 from ledger.statuslist import StatusList, credential, encode_list, format_time
 from ledger.statuslist_reader import read_list
