@@ -214,7 +214,7 @@ def test_commands_that_are_typed_exist() -> None:
     known = set(all_commands())
     for page in PAGES:
         for block in re.findall(r"```(?:sh|console)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
-            for command, sub in re.findall(r"\bbadge-ledger ([a-z]+)(?: ([a-z]+))?", block):
+            for command, sub in re.findall(r"\bbadge-ledger ([a-z]+(?:-[a-z]+)*)(?: ([a-z]+))?", block):
                 assert command in known, f"{page.name}: badge-ledger {command}"
                 if any(name.startswith(f"{command} ") for name in known) and sub:
                     assert f"{command} {sub}" in known, f"{page.name}: badge-ledger {command} {sub}"

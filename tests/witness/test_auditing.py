@@ -167,4 +167,5 @@ async def test_every_log_is_audited_or_none(directory: Path) -> None:
         witness = Process(folder, listed, options=options)
         with pytest.raises(AssertionError):
             await witness.start()
+        assert await witness.wait() == 2
         assert said in witness.log()
