@@ -208,6 +208,12 @@ async def _first_head(node: Node) -> None:
             return
 
 
+def warn_of_one_disk(guard: Path, database: Path) -> None:
+    """Say so where guard and database share a disk and no witness cosigns: rolled back together, nobody notices."""
+    if guard.stat().st_dev == database.stat().st_dev:
+        structlog.get_logger("serve").warning("serve.guard-on-the-same-disk", guard=str(guard))
+
+
 async def open_node(options: ServeOptions, clock: Clock, stack: contextlib.AsyncExitStack) -> tuple[Node, Path]:
     """Everything a node needs, opened onto `stack`; the node itself is not started."""
     make_private_directory(options.data)
@@ -219,8 +225,11 @@ async def open_node(options: ServeOptions, clock: Clock, stack: contextlib.Async
         stack.push_async_callback(embedded.stop)
     store = await Store.connect(database_url, idle_in_transaction_timeout_ms=int(options.lock_timeout_s * 1000))
     stack.push_async_callback(store.close)
-    guard = await SqliteGuard.open(options.guard or options.data / "guard.db")
+    guard_file = options.guard or options.data / "guard.db"
+    guard = await SqliteGuard.open(guard_file)
     stack.push_async_callback(guard.close)
+    if options.policy is None and options.database_url is None:
+        warn_of_one_disk(guard_file, options.data / "postgres")
     known = (await store.meta()).get("origin", b"").decode()
     origin = options.origin or known or DEFAULT_ORIGIN
     signer = load_signer(options.data / "keys", origin, create=not known)
