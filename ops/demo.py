@@ -241,6 +241,16 @@ def show(demo: Demo, keep: bool) -> None:
     head = type_("badge-ledger log --policy trust.policy", shows=["size", "root", "signed by"])
     type_("badge-ledger log --policy trust.policy --last 12", shows=["issue ", "revoke ", "suspend ", "status_root"])
 
+    screen.step("Issuer: sign a badge with no other tool. It names its place in the ledger's W3C status lists.")
+    type_("badge-ledger sign --example > welding.json")
+    type_("badge-ledger sign welding.json --key acme.key --out badges/erin.json", shows=["erin.json"])
+    type_("badge-ledger issue badges/ --out receipts/ --key acme.key", shows=["1 issued", "4 issued before"])
+    type_("badge-ledger verify-list $BADGE_LEDGER_URL/status/0/revocation --policy trust.policy", shows=["PROVEN"])
+
+    screen.step("Auditor: replay the whole log from what anybody can read, and keep a copy of it.")
+    type_("badge-ledger audit $BADGE_LEDGER_URL --policy trust.policy", shows=["AUDITED", "5 issued, 1 revoked"])
+    type_("badge-ledger mirror $BADGE_LEDGER_URL mirror/ --policy trust.policy", shows=["mirror holds"])
+
     screen.step("Verifier: check badges offline. The service is stopped, and a verifier that opens a socket is ended.")
     screen.command("kill %1")
     demo.stop()
@@ -252,6 +262,7 @@ def show(demo: Demo, keep: bool) -> None:
         ("carol.png", 1, "SUSPENDED\n"),
         # Open Badges 2.0 without a proof and without an issuer in it: the receipt proves the rest.
         ("dave.json", 0, "VALID: anchored"),
+        ("erin.json", 0, "VALID\n"),
     ):
         receipt = f"receipts/{Path(name).stem}.receipt.json"
         type_(f"{verify} badges/{name} --receipt {receipt}", status=status, shows=[result], offline=True)
