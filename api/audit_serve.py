@@ -15,12 +15,12 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from api.serve import configure_logs, parse_listen
 from ledger.auditor.convict import Convicted
 from ledger.auditor.session import Round, Session
 from ledger.auditor.watch import Bindings
 from ledger.clock import Clock
-from ledger.errors import LedgerError, MalformedInput
-from ledger.text import parse_decimal
+from ledger.errors import LedgerError, OperationError
 
 #: How often published keys are asked for again.
 BINDINGS_EVERY_S = 86_400
@@ -152,18 +152,20 @@ async def follow(
     bindings: Bindings | None,
 ) -> int:
     """The daemon until SIGTERM or Ctrl-C. Raises Convicted, and MalformedInput for an address."""
+    configure_logs()
     daemon = AuditDaemon(session, clock=clock, interval_s=interval_s, show=show, bindings=bindings)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, daemon.stop)
     runner = None
     if listen is not None:
-        host, _, port = listen.rpartition(":")
-        if not host:
-            raise MalformedInput(f"--listen takes HOST:PORT, not {listen!r}")
+        host, port = parse_listen(listen)
         runner = web.AppRunner(daemon.app(), access_log=None)
         await runner.setup()
-        await web.TCPSite(runner, host.strip("[]"), parse_decimal(port, what="port", max_value=65_535)).start()
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            raise OperationError(f"cannot listen on {listen}: {error.strerror}") from error
     try:
         return await daemon.run()
     finally:

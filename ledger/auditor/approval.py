@@ -150,4 +150,4 @@ class Audits:
 
 
 def _refusal(error: Convicted) -> VerificationError:
-    return VerificationError(f"the log is convicted: {error.detail}", rule=error.conviction.rule)
+    return VerificationError(f"the log is convicted: {error.conviction.sentence}", rule=error.conviction.rule)

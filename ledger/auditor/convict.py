@@ -61,8 +61,14 @@ class Convicted(VerificationError):
     slug, title = "convicted", "The log contradicts what it signed"
 
     def __init__(self, conviction: Conviction, path: Path) -> None:
+        where = "" if conviction.index is None else f" at entry {conviction.index}"
         super().__init__(
-            conviction.sentence, rule=conviction.rule, index=conviction.index, evidence=str(path), kind=conviction.kind
+            f"{conviction.origin} is convicted{where}: {conviction.sentence} (rule {conviction.rule}); "
+            f"{path} proves it",
+            rule=conviction.rule,
+            index=conviction.index,
+            evidence=str(path),
+            kind=conviction.kind,
         )
         self.conviction = conviction
         self.path = path
