@@ -13,6 +13,7 @@ from aiohttp import web
 
 from api.metrics import Metrics
 from ledger.block import MAX_BODY_BYTES
+from ledger.dated_prover import DatedProver
 from ledger.errors import (
     MalformedBody,
     MalformedInput,
@@ -20,6 +21,7 @@ from ledger.errors import (
     TooLarge,
     UnsupportedMedia,
 )
+from ledger.history_prover import HistoryProver
 from ledger.issuers import Issuers
 from ledger.node import Node
 from ledger.publication import PublishedHead
@@ -46,6 +48,7 @@ class ServiceLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_inline_receipts: int = 1_000
     max_entries_page: int = 1_000
     max_receipts_per_badge: int = 100
+    max_histories_per_badge: int = 10
     max_body_bytes: int = MAX_BODY_BYTES
     body_patience_s: float = BODY_PATIENCE_S
 
@@ -69,6 +72,8 @@ class Context:
         self.metrics = metrics
         #: The address that others reach this service by, ending in a slash.
         self.public_url = public_url
+        self.dated = DatedProver(node.store, node.prover)
+        self.histories = HistoryProver(node.store, node.prover)
         self.threads = ThreadPoolExecutor(2, thread_name_prefix="decode")
         self.inflight = 0
         self.inflight_bytes = 0

@@ -11,6 +11,8 @@ from aiohttp import web
 from api import badges, health, issuers, log, pages, schemas, statuslists, submissions
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
+#: Parameter -> (schema, description, required).
+Query = dict[str, tuple[dict[str, Any], str, bool]]
 
 JSON = "application/json"
 TEXT = "text/plain"
@@ -18,7 +20,7 @@ BYTES = "application/octet-stream"
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """A route. `query` maps a parameter to (schema, description, required). Those of `problems` that are in `pages` are
+    """A route. Those of `problems` that are in `pages` are
     answered by a page for people instead of a problem document."""
 
     method: str
@@ -29,7 +31,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     answers: type | None = None
     answers_as: tuple[str, ...] = (JSON,)
     status: int = 200
-    query: dict[str, tuple[dict[str, Any], str, bool]] = {}
+    query: Query = {}
     problems: tuple[int, ...] = ()
     pages: tuple[int, ...] = ()
     operator: bool = False
@@ -40,9 +42,15 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 _INT = {"type": "integer", "minimum": 0}
 _PROFILE = {"type": "string", "enum": ["short", "full"], "default": "full"}
 _SIGNATURES = {"type": "string", "enum": ["log", "all"], "default": "log"}
-_RECEIPT_QUERY = {
+_SIGNATURES_QUERY: Query = {"signatures": (_SIGNATURES, "all adds the log's ML-DSA-44 line", False)}
+_RECEIPT_QUERY: Query = {
     "profile": (_PROFILE, "full also shows the issuer's signature, its keys and the time", False),
-    "signatures": (_SIGNATURES, "all adds the log's ML-DSA-44 line", False),
+    **_SIGNATURES_QUERY,
+    "at": (
+        {"type": "string", "format": "date-time"},
+        "a past moment: dated receipts, with the status then, as JSON",
+        False,
+    ),
 }
 
 ROUTES = (
@@ -69,7 +77,15 @@ ROUTES = (
         answers=schemas.BadgeAnswer,
         answers_as=(JSON, badges.MEDIA_RECEIPT),
         query=_RECEIPT_QUERY,
-        problems=(400, 404, 503),
+        problems=(400, 404, 406, 503),
+    ),
+    Route(
+        method="GET",
+        path="/v1/badges/{commitment}/history",
+        handler=badges.get_history,
+        answers=schemas.HistoryAnswer,
+        query=_SIGNATURES_QUERY,
+        problems=(400, 404, 413, 503),
     ),
     Route(
         method="GET",
@@ -77,7 +93,7 @@ ROUTES = (
         handler=badges.get_receipt,
         answers_as=(JSON, badges.MEDIA_RECEIPT),
         query=_RECEIPT_QUERY,
-        problems=(400, 404, 503),
+        problems=(400, 404, 406, 503),
     ),
     Route(method="GET", path="/v1/log", handler=log.get_log, answers=schemas.LogAnswer, problems=(503,)),
     Route(

@@ -104,6 +104,13 @@ class BadgeAnswer(msgspec.Struct, frozen=True):
     receipts: list[msgspec.Raw]
 
 
+class HistoryAnswer(msgspec.Struct, frozen=True):
+    """The history of every slot in which this commitment was issued, oldest first."""
+
+    commitment: Hex32
+    histories: list[msgspec.Raw]
+
+
 class Limits(msgspec.Struct, frozen=True):
     """What this service takes at the most."""
 

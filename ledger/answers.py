@@ -70,6 +70,13 @@ class ReceiptsAnswer(msgspec.Struct, frozen=True):
     receipts: list[msgspec.Raw]
 
 
+class HistoriesAnswer(msgspec.Struct, frozen=True):
+    """`GET /v1/badges/{commitment}/history`: a history for each slot, oldest slot first."""
+
+    commitment: str
+    histories: list[msgspec.Raw]
+
+
 class InclusionAnswer(msgspec.Struct, frozen=True):
     """`GET /v1/log/inclusion`: base64 hashes, the leaf's sibling first."""
 

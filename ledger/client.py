@@ -27,6 +27,7 @@ import aiohttp
 import msgspec
 
 from ledger.answers import (
+    HistoriesAnswer,
     InclusionAnswer,
     IssuerDocument,
     IssuersAnswer,
@@ -41,6 +42,7 @@ from ledger.clock import Clock, SystemClock
 from ledger.errors import InputError, MalformedInput, NotFound, OperationError, OutcomeUnknown, Unavailable
 from ledger.listproof import ListProof, parse_list_proof
 from ledger.merkle import HASH_BYTES
+from ledger.moment import format_timestamp
 from ledger.text import format_base64
 from ledger.tiles import ENTRIES_LEVEL, TILE_WIDTH, Tile, bundles_for_range, decode_bundle, tile_path
 
@@ -158,10 +160,17 @@ class LedgerClient:
 
     # Receipts and slots -------------------------------------------------------------------------------------------
 
-    async def receipts(self, commitment: bytes, profile: Profile = "full") -> list[bytes]:
-        """The JSON receipts of a commitment, one a slot, the slot issued first first. Raises NotFound."""
-        answer = await self._get_as(ReceiptsAnswer, f"v1/badges/{commitment.hex()}?profile={profile}&signatures=all")
+    async def receipts(self, commitment: bytes, profile: Profile = "full", *, at_ms: int | None = None) -> list[bytes]:
+        """The JSON receipts of a commitment, one a slot, the slot issued first first; dated ones for a moment `at_ms`
+        (milliseconds since the Unix epoch). Raises NotFound."""
+        query = f"profile={profile}&signatures=all" + ("" if at_ms is None else f"&at={format_timestamp(at_ms)}")
+        answer = await self._get_as(ReceiptsAnswer, f"v1/badges/{commitment.hex()}?{query}")
         return [bytes(receipt) for receipt in answer.receipts]
+
+    async def histories(self, commitment: bytes) -> list[bytes]:
+        """The JSON histories of a commitment, one a slot, the slot issued first first. Raises NotFound, TooLarge."""
+        answer = await self._get_as(HistoriesAnswer, f"v1/badges/{commitment.hex()}/history?signatures=all")
+        return [bytes(history) for history in answer.histories]
 
     async def receipt_at(self, index: int, profile: Profile = "full") -> bytes:
         """The receipt of the issue entry at this log index, as of the published head. Raises NotFound."""

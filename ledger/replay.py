@@ -210,6 +210,7 @@ class Draft(_Position):
         self._take_position(base)
         # Chunks changed since `_tree`: hashing waits until somebody asks for the root.
         self._chunks: dict[int, bytes] = {}
+        self._touched: set[int] = set()
         self._issuers: dict[bytes, IssuerState] = {}
         self._key_issuers: dict[int, bytes] = {}
         self._lists: list[bytes] = []
@@ -240,8 +241,9 @@ class Draft(_Position):
 
     @property
     def changed_chunks(self) -> list[tuple[int, bytes]]:
-        """The (number, 64 bytes) of each chunk that differs from the base's."""
-        return [(index, self.status.chunk(index)) for level, index, _ in self.changed_nodes if level == 0]
+        """The (number, 64 bytes) of each chunk that an event touched, ascending, even if another one undid that: the
+        versions of a chunk in a store then name every commit that holds status events of its slots."""
+        return [(number, self.status.chunk(number)) for number in sorted(self._touched)]
 
     def issuer(self, issuer: bytes) -> IssuerState | None:
         """As Replay.issuer."""
@@ -380,6 +382,7 @@ class Draft(_Position):
         if effects.nonce is not None:
             self._nonces[effects.nonce] = block.submission.not_after
         self._chunks.update(effects.chunks)
+        self._touched.update(effects.chunks)
         self.revoked += effects.revoked
         self.suspended += effects.suspended
         self.issued += len(effects.issued)

@@ -394,7 +394,8 @@ def test_every_member_is_needed_and_no_other_is_read(dated: DatedReceipt) -> Non
     for place in ((), ("past",), ("past", "status_root"), ("past", "successor"), ("receipt",)):
         for name in _at(found, place):
             wrong.append(_changed(found, place, name, None, drop=True))
-            wrong += [_changed(found, place, name, other) for other in (None, True, -1, 1.5, "+", [], {}, 2**53)]
+            others: tuple[Any, ...] = (None, True, -1, 1.5, "+", [], {}, 2**53)
+            wrong += [_changed(found, place, name, other) for other in others]
         wrong.append(_changed(found, place, "more", 1))
     for value in wrong:
         with pytest.raises(MalformedReceipt) as refused:

@@ -347,6 +347,16 @@ def test_changed_nodes_and_chunks_rebuild_every_version_of_the_tree() -> None:
     assert len(chunks) == 2
 
 
+def test_a_chunk_that_came_out_the_same_was_touched() -> None:
+    """A suspension that is lifted in the same draft changes no node, and yet its chunk is told: histories need it."""
+    log = demo_log()
+    school = log.issuers[0]
+    draft = log.replay.draft()
+    draft.append(log.block(school, [school.suspend(school.slot(11)), school.reinstate(school.slot(11))]))
+    assert draft.changed_nodes == []
+    assert draft.changed_chunks == [(school.slot(11) >> 8, log.replay.status.chunk(school.slot(11) >> 8))]
+
+
 def test_old_status_trees_stay_true() -> None:
     """What `status` gave at one head answers for that head after the log has gone on."""
     log = LogBuilder()

@@ -76,6 +76,13 @@ CROSS JOIN LATERAL (
 ) c
 """
 
+# The commits that touched a chunk: each wrote a version of it, which bears the commit's size.
+_CHUNK_COMMITS = """
+SELECT k.tree_size, k.first_index, k.time_ms, k.root, k.submissions
+FROM status_chunks c JOIN commits k ON k.tree_size = c.version
+WHERE c.chunk = $1 AND c.version > $2 AND c.version <= $3 ORDER BY c.version LIMIT $4
+"""
+
 #: More tiles of a level than this would make a tree of 2^63 leaves or more.
 _INDEXES = 1 << 55
 _LENGTH = struct.Struct(">H")
@@ -258,6 +265,14 @@ class Reads(Part):
         """
         rows = await self._sessions.fetch("reading status chunks", _STATUS_CHUNKS, first, last, version)
         return {row[0]: row[1] for row in rows}
+
+    async def chunk_commits(self, chunk: int, after_size: int, size: int, limit: int) -> list[CommitRow]:
+        """At most `limit` commits with a tree_size in (after_size, size] that hold status events of the chunk's slots,
+        oldest first."""
+        rows = await self._sessions.fetch(
+            "reading the commits of a chunk", _CHUNK_COMMITS, chunk, after_size, size, limit
+        )
+        return [_commit_row(row) for row in rows]
 
     async def lookup(self, prefixes: Sequence[int]) -> list[tuple[int, int]]:
         """Rows (prefix, leaf index), ascending, of the filled part of the index."""
