@@ -113,6 +113,31 @@ class Policy(msgspec.Struct, frozen=True):
         forged = {name for name, rule in self.witnesses.items() if rule.vkey.algorithm != MLDSA44_COSIGNATURE}
         return self._disjoint(forged) is None
 
+    def demands_audit(self) -> bool:
+        """Whether every quorum has a member of the group `auditors` in it: what it accepts has been replayed."""
+        if AUDITORS not in self.groups or self.quorum == NONE:
+            return False
+        others = self.witnesses.keys() - set(self._leaves(AUDITORS))
+        return not self._met(others)[self.quorum]
+
+    def explain(self) -> list[tuple[str, str]]:
+        """The quorum in words, from the top: (displayable name, what it takes) for it and each group under it; empty
+        for `quorum none`."""
+        if self.quorum in self.witnesses:
+            return [(display_name(self.quorum), "this witness")]
+        rows, stack = [], [self.quorum]
+        while stack:
+            name = stack.pop()
+            group = self.groups.get(name)
+            if group is None:
+                continue
+            members = ", ".join(display_name(member) for member in group.members)
+            count = len(group.members)
+            many = "all" if group.threshold == count > 1 else f"{group.threshold} of {count}"
+            rows.append((display_name(name), members if count == 1 else f"{many}: {members}"))
+            stack.extend(reversed(group.members))
+        return rows
+
     def verifier_keys(self) -> list[VerifierKey]:
         """The keys of all logs and witnesses."""
         return [rule.vkey for rule in self.logs] + [rule.vkey for rule in self.witnesses.values()]

@@ -567,3 +567,25 @@ def test_the_quorum_time_is_the_naive_one(policy: Policy, ages: list[int], absen
     else:
         with pytest.raises(QuorumNotMet):
             evaluate(policy, HEAD, note, now_s=NOW, max_age_s=None)
+
+
+@pytest.mark.parametrize(
+    ("quorum", "rows", "audit"),
+    [
+        ("none", [], False),
+        ("a", [("a", "this witness")], False),
+        ("two", [("two", "2 of 3: a, b, c")], False),
+        ("auditors", [("auditors", "d")], True),
+        ("top", [("top", "all: two, auditors"), ("two", "2 of 3: a, b, c"), ("auditors", "d")], True),
+        ("any", [("any", "1 of 2: two, auditors"), ("two", "2 of 3: a, b, c"), ("auditors", "d")], False),
+    ],
+)
+def test_a_policy_in_words(quorum: str, rows: list[tuple[str, str]], audit: bool) -> None:
+    """The quorum from the top down; and whether what it accepts was replayed by somebody, decided, not guessed."""
+    witnesses = "".join(
+        f"witness {name} {format_vkey(VerifierKey(name, 4, bytes([k]) * 32))}\n" for k, name in enumerate("abcd")
+    )
+    groups = "group two 2 a b c\ngroup auditors any d\n"
+    groups += f"group {quorum} {'all' if quorum == 'top' else 'any'} two auditors\n" if quorum in ("top", "any") else ""
+    policy = parse_policy(f"{witnesses}{groups}quorum {quorum}\n")
+    assert (policy.explain(), policy.demands_audit()) == (rows, audit)

@@ -73,6 +73,8 @@ def check(output: Output, file: Path, url: str | None, max_age: int | None) -> N
         "logs": [_describe(rule.vkey) for rule in trusted.logs],
         "witnesses": [{"witness": display_name(n), **_describe(r.vkey)} for n, r in trusted.witnesses.items()],
         "quorum": display_name(trusted.quorum),
+        "needs": [{"name": name, "needs": needs} for name, needs in trusted.explain()],
+        "demands_audit": trusted.demands_audit(),
         "post_quantum": trusted.is_post_quantum(),
         "auditors": [display_name(name) for name in getattr(trusted.groups.get("auditors"), "members", ())],
     }
@@ -164,6 +166,13 @@ def _key_rows(key: VerifierKey) -> list[tuple[str, str]]:
     return [(label, described[name]) for label, name in rows]
 
 
+def _weakest(document: dict[str, Any]) -> str:
+    """Why whoever can forge Ed25519 signatures can forge a head that this policy accepts."""
+    if any(log["algorithm"] == "Ed25519" for log in document["logs"]):
+        return "an Ed25519 key of the log is enough"
+    return "two quorums may share Ed25519 witnesses only"
+
+
 def _show(output: Output, file: Path, document: dict[str, Any]) -> None:
     alone = document["quorum"] == "none"
     sound = "quorum none: no witness is asked, the log is believed" if alone else "any two quorums share a witness"
@@ -171,11 +180,15 @@ def _show(output: Output, file: Path, document: dict[str, Any]) -> None:
     rows = [("log", d["name"], d["algorithm"], d["key_id"]) for d in document["logs"]]
     rows += [("witness", d["witness"], d["algorithm"], d["key_id"]) for d in document["witnesses"]]
     output.table(("role", "name", "algorithm", "key id"), rows)
+    if not alone:
+        output.lines("a head is accepted with a signature of the log and of")
+        output.fields((item["name"], item["needs"]) for item in document["needs"])
+    named = ", ".join(document["auditors"])
+    audited = f"yes, by {named}" if document["demands_audit"] else f"not always; {named} may" if named else "no"
     output.fields(
         [
-            ("quorum", document["quorum"]),
-            ("auditors", ", ".join(document["auditors"]) or "none named"),
-            ("post-quantum", "yes" if document["post_quantum"] else "no"),
+            ("audited", audited),
+            ("post-quantum", "yes" if document["post_quantum"] else f"no: {_weakest(document)}"),
         ]
     )
     head = document.get("head")

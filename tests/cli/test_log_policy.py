@@ -100,6 +100,8 @@ class TestPolicy:
         assert set(shown["head"]["witnesses"]) == {"north", "south"}
         out = cli.ok("policy", "check", "trust.policy", "--url", ledger.url).out
         assert "any two quorums share a witness" in out
+        assert "  both  all: north, south\n" in out
+        assert "no: an Ed25519 key of the log is enough" in out
 
     def test_a_head_that_does_not_meet_it_is_exit_status_1(self, cli: Cli, ledger: FakeLedger) -> None:
         """Too old, here."""
