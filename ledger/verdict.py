@@ -68,6 +68,25 @@ class ListAnswer(msgspec.Struct, frozen=True):
     state: Literal["clear", "set", "unknown", "not-asked"]
 
 
+class Then(msgspec.Struct, frozen=True):
+    """What a dated receipt comes to at its moment `at_ms` (`ledger.verdict_dated`); result, reasons and qualifier as of
+    a verdict. asked: whether it is this moment that was asked about, and not the present.
+
+    state: the slot's under the head that was the newest then, of `head_size` entries and `head_time_ms`; the next one
+    came at `until_ms`. All four are None where nothing is proven of the past.
+    """
+
+    at_ms: int
+    asked: bool
+    result: Result
+    reasons: tuple[str, ...] = ()
+    qualifier: str | None = None
+    state: Literal["unissued", "active", "suspended", "revoked"] | None = None
+    head_size: int | None = None
+    head_time_ms: int | None = None
+    until_ms: int | None = None
+
+
 class Verdict(msgspec.Struct, frozen=True):
     """The verdict on a badge. Where nothing is proven, what speaks of the receipt is None or empty.
 
@@ -80,7 +99,8 @@ class Verdict(msgspec.Struct, frozen=True):
     that is known (short). status_as_of_s: the moment that `state` is proven for; status_by: `witnesses`, or `log` under
     `quorum none`. issuer: SHA-256 of the identifier, hex. issuer_by: what ties the badge to that issuer, the identifier
     in it, its signature or its host. slot_named: a status entry in the badge is the entry's slot. binding: of the
-    issuer's first key, or "not shown". audited_by: auditors with a fresh cosignature; none means unaudited.
+    issuer's first key, or "not shown". audited_by: auditors with a fresh cosignature; none means unaudited. then: what
+    a dated receipt says of its moment; everything else is of the present.
     """
 
     result: Result
@@ -110,11 +130,22 @@ class Verdict(msgspec.Struct, frozen=True):
     binding: str = NOT_SHOWN
     audited_by: tuple[str, ...] = ()
     error: str | None = None
+    then: Then | None = None
+
+    @property
+    def answer(self) -> Verdict | Then:
+        """What was asked about: the present, or a moment of the past."""
+        return self.then if self.then is not None and self.then.asked else self
 
     @property
     def is_plain_valid(self) -> bool:
-        """Valid without a qualifier."""
-        return self.result == "valid" and self.qualifier is None
+        """Valid without a qualifier, at the time that was asked about."""
+        return self.answer.result == "valid" and self.answer.qualifier is None
+
+    @property
+    def headline(self) -> str:
+        """The result that was asked for, in capitals, and its date if that is past: "VALID on 2026-05-03 ..."."""
+        return _headline(self.answer)
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as a JSON object; members without a value are left out, `audited` says what a list cannot."""
@@ -123,13 +154,18 @@ class Verdict(msgspec.Struct, frozen=True):
         document["audited_by"] = list(self.audited_by)
         document["audited"] = bool(self.audited_by)
         document["lists"] = [msgspec.structs.asdict(answer) for answer in self.lists]
+        if self.then is not None:
+            then = msgspec.structs.asdict(self.then)
+            document["then"] = {name: value for name, value in then.items() if value is not None}
+            document["then"]["reasons"] = list(self.then.reasons)
         return document
 
     def lines(self) -> list[str]:
         """The verdict for a terminal, one statement a line; whatever cannot be printed is an escape."""
-        head = self.result.replace("_", " ").upper()
-        lines = [head if self.qualifier is None else f"{head}: {self.qualifier}"]
-        lines += [f"  {reason}" for reason in self.reasons]
+        lines = [_qualified(self.answer)]
+        lines += [f"  {reason}" for reason in self.answer.reasons]
+        if self.then is not None:
+            lines += self._other_lines(self.then)
         if self.state is not None:
             lines += self._proven_lines(self.state)
         details = [text for text in (self.signature_scheme, _shown_key(self.signature_key)) if text is not None]
@@ -139,6 +175,23 @@ class Verdict(msgspec.Struct, frozen=True):
             lines.append(f"list     {answer.purpose} {said}")
         lines += [f"note     {note}" for note in self.notes]
         return [_printable(line) for line in lines]
+
+    def _other_lines(self, then: Then) -> list[str]:
+        """Of present and past, the one that was not asked about; and by which heads the past is known."""
+        other: Verdict | Then = self if then.asked else then
+        lines = [f"{'now' if then.asked else 'then':8} {_qualified(other)}"]
+        lines += [f"         {reason}" for reason in other.reasons]
+        if then.state is not None:
+            status = (
+                "not revoked"
+                if then.state == "active"
+                else "not yet issued"
+                if then.state == "unissued"
+                else then.state
+            )
+            heads = f"in the head of {format_ms(then.head_time_ms or 0)}, until {format_ms(then.until_ms or 0)}"
+            lines.append(f"past     {status} {heads}, by the ledger's time")
+        return lines
 
     def _proven_lines(self, state: str) -> list[str]:
         lines = []
@@ -182,10 +235,10 @@ def decide(
     """
     policy.quorums_intersect()
     if authenticity is None:
-        authenticity = Authenticity("not-checked", reason=_NOT_ASKED) if badge.signed else _NO_SIGNATURE
+        authenticity = unchecked(badge)
     base = f"{receipt.origin}/status/" if status_base is None else status_base
     entries = findings.sort_entries(badge, base, lists)
-    found = findings.of_badge(badge, authenticity, entries, hosted, now_s)
+    found = findings.of_badge(badge, authenticity, entries, hosted, now_s * 1000)
     notes = findings.notes_on_badge(badge, authenticity, entries, hosted)
     verdict = Verdict(
         result="valid",
@@ -198,7 +251,7 @@ def decide(
         profile="full" if receipt.full else "short",
     )
     try:
-        proven, stale = _prove(badge, receipt, policy, now_s, max_age_s, salt if salt is not None else receipt.salt)
+        proven, stale = prove(badge, receipt, policy, now_s, max_age_s, salt if salt is not None else receipt.salt)
     except (VerificationError, InputError) as error:
         found.append(Finding(findings.UNPROVEN, error.detail))
         return _closed(verdict, found, notes, error)
@@ -252,6 +305,15 @@ def _answers(lists: Lists) -> tuple[ListAnswer, ...]:
     )
 
 
+def _headline(answer: Verdict | Then) -> str:
+    words = answer.result.replace("_", " ").upper()
+    return f"{words} on {format_ms(answer.at_ms)}" if isinstance(answer, Then) else words
+
+
+def _qualified(answer: Verdict | Then) -> str:
+    return _headline(answer) if answer.qualifier is None else f"{_headline(answer)}: {answer.qualifier}"
+
+
 def _shown_key(name: str | None) -> str | None:
     """The name of a key for people; that of a did:key says the same twice, did:key:X#X."""
     whole, _, fragment = (name or "").partition("#")
@@ -262,7 +324,12 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _prove(
+def unchecked(badge: Badge) -> Authenticity:
+    """What is known of the badge's own signature if nobody looked at it."""
+    return Authenticity("not-checked", reason=_NOT_ASKED) if badge.signed else _NO_SIGNATURE
+
+
+def prove(
     badge: Badge, receipt: Receipt, policy: Policy, now_s: int, max_age_s: int | None, salt: bytes | None
 ) -> tuple[Proven, Stale | None]:
     """What the receipt proves of the badge; with the objection if that holds for an old head only."""

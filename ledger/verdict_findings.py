@@ -133,19 +133,19 @@ def judge_hosted(badge: Badge, status: int, body: bytes) -> HostedState:
 
 
 def of_badge(
-    badge: Badge, authenticity: Authenticity, lists: Lists, hosted: HostedState | None, now_s: int
+    badge: Badge, authenticity: Authenticity, lists: Lists, hosted: HostedState | None, now_ms: int
 ) -> list[Finding]:
-    """What speaks against the badge whatever its receipt proves."""
+    """What speaks against the badge whatever its receipt proves; `now_ms`: the moment that it is judged for."""
     found: list[Finding] = []
     if authenticity.signature == "invalid":
         found.append(Finding(CONTRADICTION, f"the badge's own signature does not verify: {authenticity.reason}"))
-    if badge.valid_from is not None and badge.valid_from > now_s * 1000:
+    if badge.valid_from is not None and badge.valid_from > now_ms:
         found.append(Finding(CONTRADICTION, f"not valid before {format_ms(badge.valid_from)}, by the badge's own date"))
     if badge.revoked:
         found.append(Finding(REVOKED, "revoked, by the badge document's own word"))
     if hosted == "revoked":
         found.append(Finding(REVOKED, "revoked, by what the badge's own address answers"))
-    if badge.valid_until is not None and badge.valid_until < now_s * 1000:
+    if badge.valid_until is not None and badge.valid_until < now_ms:
         found.append(Finding(EXPIRED, f"expired on {format_ms(badge.valid_until)}, by the badge's own date"))
     for entry, finding in lists.others:
         if finding is None or finding.state == "clear":
@@ -162,17 +162,23 @@ def of_badge(
 
 def of_proof(badge: Badge, proven: Proven, authenticity: Authenticity, lists: Lists, base: str) -> list[Finding]:
     """What the receipt proves against the badge."""
+    found = of_entry(badge, proven, authenticity, lists, base)
+    as_of = format_ms(proven.head_time_s * 1000)
+    if proven.state == "revoked":
+        found.append(Finding(REVOKED, f"revoked, as of {as_of}"))
+    if proven.state == "suspended":
+        found.append(Finding(SUSPENDED, f"suspended, as of {as_of}"))
+    return found
+
+
+def of_entry(badge: Badge, proven: Proven, authenticity: Authenticity, lists: Lists, base: str) -> list[Finding]:
+    """Where the badge contradicts its entry in the log."""
     found: list[Finding] = []
     signer = _signer(badge, authenticity)
     if signer is not None and not _is_issuer(signer, proven):
         found.append(Finding(CONTRADICTION, "the badge was signed by another issuer than the one that anchored it"))
     if lists.own and not names_slot(lists, proven, base):
         found.append(Finding(CONTRADICTION, "the badge names another place in the status lists than its log entry"))
-    as_of = format_ms(proven.head_time_s * 1000)
-    if proven.state == "revoked":
-        found.append(Finding(REVOKED, f"revoked, as of {as_of}"))
-    if proven.state == "suspended":
-        found.append(Finding(SUSPENDED, f"suspended, as of {as_of}"))
     return found
 
 

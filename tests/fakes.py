@@ -16,13 +16,16 @@ import msgspec
 from aiohttp import web
 
 from ledger import errors
+from ledger.badge_history import format_history
 from ledger.block import Block, decode_body
 from ledger.checkpoint import Checkpoint, format_checkpoint
+from ledger.dated import format_dated
 from ledger.entry import ADD, LIST_SLOTS, RETIRE, ZERO32, ZERO64, IssuerKey, StatusList, did_key, issuer_id
 from ledger.errors import LedgerError, NotFound
 from ledger.listproof import ListProof, build_status_proof, format_list_proof, list_nodes
 from ledger.merkle import build, plan_inclusion, plan_multiproof, tree_levels
 from ledger.message import idempotency_key, slots_message
+from ledger.moment import parse_timestamp
 from ledger.note import Note, format_note, format_vkey
 from ledger.receipt import Receipt
 from ledger.receipt_json import to_document
@@ -31,6 +34,7 @@ from ledger.text import format_base64, parse_base64, parse_decimal
 from ledger.tiles import ENTRIES_LEVEL, TILE_HEIGHT, TILE_WIDTH, encode_bundle, parse_tile_path
 from tests import receipt_builder
 from tests.builders import ORIGIN, LogBuilder
+from tests.past_builder import World
 
 TOKEN = "the-operators-token"
 ROLE_NAMES = {1: "issue", 2: "status", 4: "manage"}
@@ -158,6 +162,7 @@ class FakeLedger:
                 web.get("/v1/log/inclusion", self._get_inclusion),
                 web.post("/v1/submissions", self._post_submission),
                 web.get("/v1/badges/{commitment}", self._get_badge),
+                web.get("/v1/badges/{commitment}/history", self._get_history),
                 web.get("/v1/receipts/{index}", self._get_receipt),
                 web.get("/v1/slots/{slot}", self._get_slot),
                 web.get("/v1/lists/{list}", self._get_list),
@@ -250,8 +255,25 @@ class FakeLedger:
         found = [k for k, entry in enumerate(self.log.entries) if entry[1] == 5 and entry[42:] == commitment]
         if not found:
             raise NotFound("no badge with this commitment")
-        receipts = [to_document(self.receipt(k, request.query.get("profile", "full"))) for k in found]
+        full = request.query.get("profile", "full")
+        if "at" in request.query:
+            at_ms, world = parse_timestamp(request.query["at"]), World(self.log)
+            if at_ms >= self.log.status_root().time:
+                raise NotFound("no head covers that moment yet: ask again after the next heartbeat")
+            dated = [world.dated(k, at_ms, self.log.size, full=full == "full") for k in found]
+            return _json(
+                {"commitment": commitment.hex(), "receipts": [msgspec.Raw(format_dated(each)) for each in dated]}
+            )
+        receipts: list[Any] = [to_document(self.receipt(k, full)) for k in found]
         return _json({"commitment": commitment.hex(), "receipts": receipts})
+
+    async def _get_history(self, request: web.Request) -> web.Response:
+        commitment, world = bytes.fromhex(request.match_info["commitment"]), World(self.log)
+        found = [k for k in world.issued() if self.log.entries[k][42:] == commitment]
+        if not found:
+            raise NotFound("no badge with this commitment")
+        histories = [msgspec.Raw(format_history(world.history(k, self.log.size))) for k in found]
+        return _json({"commitment": commitment.hex(), "histories": histories})
 
     async def _get_receipt(self, request: web.Request) -> web.Response:
         index = parse_decimal(request.match_info["index"])

@@ -28,81 +28,18 @@ from ledger.dated import (
     plan_past,
     verify_dated,
 )
-from ledger.entry import ISSUE, REVOKE, STATUS_ROOT, SUSPEND, StatusRoot, decode, encode
+from ledger.entry import StatusRoot, encode
 from ledger.errors import LedgerError, MalformedReceipt, ProofInvalid, Stale, TooLarge, VerificationError
 from ledger.moment import format_timestamp, parse_moment, parse_timestamp
-from ledger.receipt import Receipt, encode_packed
+from ledger.receipt import encode_packed
 from ledger.receipt_json import format_json
-from ledger.replay import Replay
 from ledger.status import StatusTree
 from ledger.verify import Proven
 from tests.builders import START_MS, LogBuilder
+from tests.past_builder import World
 from tests.receipt_builder import AllNodes, build_from, policy, sign_head
 
 NONE_POLICY = policy(LogBuilder().origin, quorum="none")
-
-
-class World:
-    """A log that grows head by head, and what its entries say, worked out without any tree."""
-
-    def __init__(self, log: LogBuilder) -> None:
-        self.log = log
-        self.entries = [decode(data) for data in log.entries]
-        self.roots = [index for index, data in enumerate(log.entries) if data[1] == STATUS_ROOT]
-        #: The status tree at each head, by size.
-        self.trees: dict[int, StatusTree] = {}
-        replay = Replay()
-        for _, unit in log.units:
-            replay.apply(unit)
-            if isinstance(unit, StatusRoot):
-                self.trees[replay.size] = replay.status
-
-    def issued(self) -> list[int]:
-        return [index for index, data in enumerate(self.log.entries) if data[1] == ISSUE]
-
-    def time(self, index: int) -> int:
-        entry = self.entries[index]
-        assert isinstance(entry, StatusRoot)
-        return entry.time
-
-    def naive(self, issue: int, below: int) -> str:
-        """The state of the badge issued at `issue` after the first `below` entries."""
-        if issue >= below:
-            return "unissued"
-        state = "active"
-        for data in self.log.entries[issue + 1 : below]:
-            if data[1] in (REVOKE, SUSPEND, REVOKE + 2) and data[34:42] == self.log.entries[issue][34:42]:
-                state = {REVOKE: "revoked", SUSPEND: "suspended"}.get(data[1], "active")
-        return state
-
-    def receipt(self, issue: int, size: int, *, full: bool = True) -> Receipt:
-        slot = int.from_bytes(self.log.entries[issue][34:42], "big")
-        checkpoint = Checkpoint(self.log.origin, size, self.log.root(size))
-        signatures = sign_head(checkpoint, self.time(size - 1) // 1000)
-        proof = self.trees[size].proof(slot)
-        return build_from(self.log.origin, self.log.entries[:size], issue, proof, signatures, full=full)
-
-    def past(self, issue: int, first: int, successor: int, size: int) -> Past:
-        leaves = merkle.leaf_hashes(self.log.entries[:size])
-        plan = plan_past(first, successor, size)
-        chunk: bytes | None = None
-        proof: list[bytes] = []
-        if issue < first:
-            chunk, proof = self.trees[first + 1].proof(int.from_bytes(self.log.entries[issue][34:42], "big"))
-        return Past(
-            (first, self.log.entries[first]),
-            (successor, self.log.entries[successor]),
-            tuple(merkle.build(plan, AllNodes(leaves))),
-            chunk,
-            tuple(proof),
-        )
-
-    def dated(self, issue: int, at_ms: int, size: int, *, full: bool = True) -> DatedReceipt:
-        """As a service would: the last head at or before the moment, and the one behind it."""
-        heads = [index for index in self.roots if index < size]
-        first = max(index for index in heads if self.time(index) <= at_ms)
-        successor = min(index for index in heads if index > first)
-        return DatedReceipt(at_ms, self.receipt(issue, size, full=full), self.past(issue, first, successor, size))
 
 
 def grown() -> LogBuilder:

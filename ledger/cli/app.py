@@ -41,6 +41,7 @@ COMMANDS: Final = {
     "inspect": "ledger.cli.inspect:inspect",
     "verify-list": "ledger.cli.verify_list:verify_list",
     "policy": "ledger.cli.policy:policy",
+    "history": "ledger.cli.history:history",
     "log": "ledger.cli.log:log",
     "audit": "ledger.cli.audit:audit",
     "verify-evidence": "ledger.cli.audit:verify_evidence",

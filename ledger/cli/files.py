@@ -3,6 +3,7 @@
 alice.json, alice.png, ...     a badge
 alice.receipt.json             its receipt; alice.json.receipt.json where two badges share the name alice
 alice.receipt                  packed ("BLR1")
+alice.2026-05-03T120000.000Z.receipt.json      a dated one, of that moment
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ledger.errors import InputError, LedgerError, NotFound, TooLarge
 
 if TYPE_CHECKING:
     from ledger.badges import Badge
+    from ledger.dated import DatedReceipt
     from ledger.receipt import Receipt
 
 RECEIPT_SUFFIX: Final = ".receipt.json"
@@ -77,6 +79,27 @@ def read_receipt(path: Path) -> Receipt:
         return load(read_bounded(path, MAX_RECEIPT_FILE_BYTES))
     except LedgerError as error:
         raise _named(error, path) from error
+
+
+def read_any_receipt(path: Path) -> Receipt | DatedReceipt:
+    """`read_receipt`, or the dated receipt in the file."""
+    from ledger.dated import load_any
+
+    try:
+        return load_any(read_bounded(path, MAX_RECEIPT_FILE_BYTES))
+    except LedgerError as error:
+        raise _named(error, path) from error
+
+
+def dated_suffix(at_ms: int) -> str:
+    """What the name of a dated receipt ends in: `.2026-05-03T120000.000Z.receipt.json`. No other is
+    found under it: neither of another moment, nor of the present. Raises InputError for a moment past the year 9999."""
+    from ledger.moment import format_timestamp
+
+    try:
+        return f".{format_timestamp(at_ms).replace(':', '')}{RECEIPT_SUFFIX}"
+    except OverflowError:
+        raise InputError("no moment past the year 9999 is logged") from None
 
 
 def is_receipt(path: Path) -> bool:

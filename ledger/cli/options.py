@@ -44,6 +44,22 @@ class Duration(IntType):
         return int(match[1]) * _UNITS[match[2]]
 
 
+class Moment(IntType):
+    """ "2026-05-03T12:00Z", "2026-05-03": milliseconds since the Unix epoch."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from ledger.moment import parse_moment
+
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_moment(str(value))
+        except LedgerError:
+            self.fail(f"{value!r} is not a date and time with its zone such as 2026-05-03T12:00Z", param, ctx)
+
+
 class Reason(IntType):
     """A reason by name or number."""
 

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ledger.cli.app import command, option
-from ledger.cli.options import load_policy, log_key_option, policy_option, profile_option, url_option
+from ledger.cli.options import Moment, load_policy, log_key_option, policy_option, profile_option, url_option
 from ledger.cli.output import Output
 from ledger.errors import InputError, NotFound, ProofInvalid
 
 if TYPE_CHECKING:
+    from ledger.cli.identity import Log
+    from ledger.cli.trust import HeadChecker
     from ledger.client import LedgerClient
     from ledger.receipt import Receipt
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 @option("--out", type=click.Path(path_type=Path), help="File or folder.  [default: beside the badge; - for stdout]")
 @option("--packed", is_flag=True, help="The packed form, some 3 to 5 kB.")
 @option("--tlog-proof", is_flag=True, help="A C2SP tlog-proof of the issuance: one leaf, no status.")
+@option("--at", type=Moment(), metavar="MOMENT", help="A dated receipt: the status then, such as 2026-05-03T12:00Z.")
 @option("--slot", type=click.IntRange(0), help="Where a badge was issued in several slots: this one.  [default: last]")
 @option("--key", type=click.Path(dir_okay=False, path_type=Path), help="The issuer's key, to find its salt key.")
 @option("--salt-key", type=click.Path(dir_okay=False, path_type=Path), help="[default: the key file's name + .salt]")
@@ -43,9 +46,12 @@ def receipt(output: Output, badge: str, url: str, **options: Any) -> None:
     Example:
       badge-ledger receipt alice.json --url https://ledger.example/
       badge-ledger receipt alice.json --tlog-proof --url https://ledger.example/
+      badge-ledger receipt alice.json --at 2026-05-03T12:00Z --url https://ledger.example/
     """
     if options["packed"] and options["tlog_proof"]:
         raise InputError("--packed and --tlog-proof are two forms: choose one")
+    if options["at"] is not None and (options["packed"] or options["tlog_proof"]):
+        raise InputError("a dated receipt has one form, JSON: --at goes with neither --packed nor --tlog-proof")
     data, found, kind = asyncio.run(_fetch(output, badge, url, options))
     target = _target(badge, options, found)
     if target is None:
@@ -74,6 +80,8 @@ async def _fetch(output: Output, badge: str, url: str, options: dict[str, Any]) 
     async with LedgerClient(url, clock=output.clock) as client:
         log = await open_log(client, policy)
         checker = HeadChecker(log, policy)
+        if options["at"] is not None:
+            return await _dated(output, client, log, checker, commitment, salt, options)
         found = [load(data) for data in await client.receipts(commitment, options["profile"])]
         found = [each for each in found if options["slot"] in (None, each.issue_entry().slot)]
         if not found:
@@ -86,6 +94,32 @@ async def _fetch(output: Output, badge: str, url: str, options: dict[str, Any]) 
             return await _tlog_proof(client, chosen), chosen, "tlog-proof"
     chosen = with_salt(chosen, salt)
     return (encode_packed(chosen), chosen, "packed") if options["packed"] else (format_json(chosen), chosen, "json")
+
+
+async def _dated(
+    output: Output,
+    client: LedgerClient,
+    log: Log,
+    checker: HeadChecker,
+    commitment: bytes,
+    salt: bytes | None,
+    options: dict[str, Any],
+) -> tuple[bytes, Receipt, str]:
+    """The dated receipt of the moment asked for, verified under the log's own key."""
+    from ledger.dated import DatedReceipt, format_dated, parse_dated, verify_dated
+    from ledger.receipt import with_salt
+
+    answers = await client.receipts(commitment, options["profile"], at_ms=options["at"])
+    found = [parse_dated(data) for data in answers]
+    found = [each for each in found if options["slot"] in (None, each.receipt.issue_entry().slot)]
+    if not found:
+        raise NotFound("this badge was not issued in that slot")
+    dated = found[-1]
+    if dated.at_ms != options["at"]:
+        raise ProofInvalid("the ledger's receipt is of another moment than the one asked for")
+    verify_dated(dated, policy=log.keys, now_s=output.clock.now_ms() // 1000, commitment=commitment)
+    receipt = with_salt(checker.check(dated.receipt), salt)
+    return format_dated(DatedReceipt(dated.at_ms, receipt, dated.past)), receipt, "json"
 
 
 async def _tlog_proof(client: LedgerClient, receipt: Receipt) -> bytes:
@@ -136,9 +170,11 @@ def _wanted(badge: str, options: dict[str, Any]) -> tuple[bytes, bytes | None]:
 
 def _target(badge: str, options: dict[str, Any], found: Receipt) -> Path | None:
     """Where the receipt goes; None is standard output."""
-    from ledger.cli.files import PACKED_SUFFIX, PROOF_SUFFIX, RECEIPT_SUFFIX, is_receipt, receipt_name
+    from ledger.cli.files import PACKED_SUFFIX, PROOF_SUFFIX, RECEIPT_SUFFIX, dated_suffix, is_receipt, receipt_name
 
     suffix = PROOF_SUFFIX if options["tlog_proof"] else PACKED_SUFFIX if options["packed"] else RECEIPT_SUFFIX
+    if options["at"] is not None:
+        suffix = dated_suffix(options["at"])
     out: Path | None = options["out"]
     if out == Path("-"):
         return None

@@ -10,7 +10,7 @@ import click
 
 from ledger.cli.app import command, option
 from ledger.cli.authentic import Authenticator, authentic_options
-from ledger.cli.options import Duration, load_policy, log_key_option, policy_option
+from ledger.cli.options import Duration, Moment, load_policy, log_key_option, policy_option
 from ledger.cli.output import Output
 from ledger.errors import InputError, LedgerError
 
@@ -29,12 +29,14 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @policy_option
 @log_key_option
 @option("--max-age", type=Duration(), metavar="DURATION", help="Oldest proof that is accepted, such as 24h.")
+@option("--at", type=Moment(), metavar="MOMENT", help="Was it valid then? Needs a dated receipt: receipt --at.")
 @option("--status-base", metavar="HOST/PATH/", help="Where the ledger's status lists are.  [default: by name or URL]")
 @option("--document", type=_FILE, help="The badge, for an image that holds only its address.")
 @authentic_options
 def verify(output: Output, badges: tuple[Path, ...], receipt_path: Path | None, **options: Any) -> int:
     """Check badges against their receipts, without any network: is each authentic, was it issued, by whom, and is it
-    still valid? BADGE is a file, or a folder of them; several make a table.
+    still valid? BADGE is a file, or a folder of them; several make a table. With --at: was it valid at that moment?
+    A dated receipt tells both; without --at, the present decides.
 
     Exit status 0: valid. 1: not valid (revoked, suspended, expired, stale, not proven), or one of several is not. 2:
     unusable input.
@@ -43,6 +45,7 @@ def verify(output: Output, badges: tuple[Path, ...], receipt_path: Path | None, 
     Example:
       badge-ledger verify alice.json --receipt alice.receipt.json --policy trust.policy --max-age 24h
       badge-ledger verify badges/ --receipts receipts/ --policy trust.policy --online
+      badge-ledger verify alice.json --at 2026-05-03T12:00Z --policy trust.policy
     """
     verifier = _verifier(output, receipt_path, options)
     if len(badges) == 1 and not badges[0].is_dir():
@@ -73,6 +76,7 @@ def _verifier(output: Output, receipt: Path | None, options: dict[str, Any]) -> 
         receipt=receipt,
         receipts=options["receipts"],
         document=options["document"],
+        at_ms=options["at"],
     )
 
 
@@ -82,11 +86,12 @@ def _one(output: Output, verifier: Verifier, path: Path) -> int:
     if output.json:
         output.document(_document(judged))
     else:
-        colour = "bold green" if verdict.is_plain_valid else "bold yellow" if verdict.result == "valid" else "bold red"
+        valid = verdict.answer.result == "valid"
+        colour = "bold green" if verdict.is_plain_valid else "bold yellow" if valid else "bold red"
         first, *rest = verdict.lines()
         output.styled(first, colour)
         output.lines(*rest)
-    return 0 if verdict.result == "valid" else 1
+    return 0 if verdict.answer.result == "valid" else 1
 
 
 def _several(output: Output, verifier: Verifier, given: tuple[Path, ...]) -> int:
@@ -110,7 +115,7 @@ def _several(output: Output, verifier: Verifier, given: tuple[Path, ...]) -> int
                     "error": {"type": error.type, "detail": error.detail, **error.members},
                 }
             else:
-                totals[judged.verdict.result] += 1
+                totals[judged.verdict.answer.result] += 1
                 row, plain = _row(judged), judged.verdict.is_plain_valid
                 document = _document(judged)
             if output.json:
@@ -134,9 +139,9 @@ def _by_result(name: str) -> tuple[bool, str]:
 
 
 def _row(judged: Judged) -> tuple[str, str, str]:
-    verdict = judged.verdict
-    why = verdict.reasons[0] if verdict.reasons else verdict.qualifier or ""
-    return str(judged.path), verdict.result.replace("_", " ").upper(), why
+    answer = judged.verdict.answer
+    why = answer.reasons[0] if answer.reasons else answer.qualifier or ""
+    return str(judged.path), judged.verdict.headline, why
 
 
 def _document(judged: Judged) -> dict[str, Any]:

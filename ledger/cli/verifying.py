@@ -3,6 +3,7 @@
 badge     the file itself; an image that holds only an address: --document, or what the address answers (--online)
 receipt   --receipt; else in the folder --receipts, or beside the badge, by its name; else the one baked into the
           image; else, beside the badge, any that is for this very badge
+          for a past moment the dated one of that moment comes first
 """
 
 from __future__ import annotations
@@ -12,15 +13,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ledger.cli.authentic import Authenticator
-from ledger.cli.files import MAX_BADGE_FILE_BYTES, find_receipt, read_badge, read_bounded, read_receipt, receipts_beside
+from ledger.cli.files import (
+    MAX_BADGE_FILE_BYTES,
+    dated_suffix,
+    find_receipt,
+    read_any_receipt,
+    read_badge,
+    read_bounded,
+    receipt_name,
+    receipts_beside,
+)
 from ledger.errors import BadgeElsewhere, InputError, LedgerError, NotFound
+from ledger.receipt import Receipt
 from ledger.verdict import Verdict, decide
 from ledger.verdict_findings import foreign_entries
 
 if TYPE_CHECKING:
     from ledger.badges import Badge
+    from ledger.dated import DatedReceipt
     from ledger.policy import Policy
-    from ledger.receipt import Receipt
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,8 @@ class Verifier:
     receipt: Path | None = None
     receipts: Path | None = None
     document: Path | None = None
+    #: The moment that is asked about, milliseconds; None for the present.
+    at_ms: int | None = None
 
     def judge(self, path: Path, folder: Path = Path()) -> Judged:
         """The verdict on the badge in a file; `folder` is where it lies below the one that was given.
@@ -51,20 +64,40 @@ class Verifier:
         Raises InputError and NotFound, with the file's name, for what is no badge or has no receipt.
         """
         badge = read_hosted(path, self.authenticator, self.document)
-        source, receipt = self._receipt(path, folder, badge)
+        source, found = self._receipt(path, folder, badge)
+        receipt = found if isinstance(found, Receipt) else found.receipt
         base = self._base(badge, receipt)
         own = self.authenticator.check(badge)
-        verdict = decide(
-            badge,
-            receipt,
-            self.policy,
-            self.now_s,
-            self.max_age_s,
-            authenticity=own,
-            lists=self.authenticator.lists(badge, base, own),
-            hosted=self.authenticator.hosted(badge),
-            status_base=base,
-        )
+        lists, hosted = self.authenticator.lists(badge, base, own), self.authenticator.hosted(badge)
+        if not isinstance(found, Receipt):
+            from ledger.verdict_dated import decide_dated
+
+            verdict = decide_dated(
+                badge,
+                found,
+                self.policy,
+                self.now_s,
+                self.max_age_s,
+                asked_ms=self.at_ms,
+                authenticity=own,
+                lists=lists,
+                hosted=hosted,
+                status_base=base,
+            )
+        elif self.at_ms is not None:
+            raise InputError(f"{source}: it is of no past moment: badge-ledger receipt {path} --at fetches one that is")
+        else:
+            verdict = decide(
+                badge,
+                receipt,
+                self.policy,
+                self.now_s,
+                self.max_age_s,
+                authenticity=own,
+                lists=lists,
+                hosted=hosted,
+                status_base=base,
+            )
         return Judged(path, source, verdict)
 
     def _base(self, badge: Badge, receipt: Receipt) -> str:
@@ -81,13 +114,15 @@ class Verifier:
                 return base
         return origin
 
-    def _receipt(self, path: Path, folder: Path, badge: Badge) -> tuple[Path, Receipt]:
+    def _receipt(self, path: Path, folder: Path, badge: Badge) -> tuple[Path, Receipt | DatedReceipt]:
         if self.receipt is not None:
-            return self.receipt, read_receipt(self.receipt)
+            return self.receipt, read_any_receipt(self.receipt)
         places = [path.parent] if self.receipts is None else dict.fromkeys((self.receipts / folder, self.receipts))
         for place in places:
+            if self.at_ms is not None and (dated := place / receipt_name(path, dated_suffix(self.at_ms))).is_file():
+                return dated, read_any_receipt(dated)
             for found in receipts_beside(path, place):
-                return found, read_receipt(found)
+                return found, read_any_receipt(found)
         baked = baked_in(path, badge)
         if baked is not None:
             return path, baked
