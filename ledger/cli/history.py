@@ -140,6 +140,7 @@ def _show(output: Output, proven: ProvenHistory) -> None:
 
 
 def _document(proven: ProvenHistory) -> dict[str, Any]:
+    from ledger.moment import format_timestamp
     from ledger.verdict import BINDINGS
 
     return {
@@ -159,6 +160,7 @@ def _document(proven: ProvenHistory) -> dict[str, Any]:
                 "index": event.index,
                 "type": event.type,
                 "reason": event.reason,
+                "time": format_timestamp(event.time_ms),
                 "time_ms": event.time_ms,
                 "state": event.state,
                 "submission": event.submission,
