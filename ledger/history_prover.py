@@ -21,14 +21,15 @@ from ledger.errors import NotFound, TooLarge
 from ledger.merkle import build
 from ledger.prover import BUNDLE, Prover
 from ledger.publication import PublishedHead
+from ledger.receipt import MAX_KEYS
 from ledger.status import chunk_number
 from ledger.store import Store
 from ledger.tiles import TILE_WIDTH, Tile, decode_bundle
 
 #: Commits that touched the slot's chunk, and bundles of 256 entries in them, that are searched for one badge.
 MAX_COMMITS: Final = 10_000
-MAX_BUNDLES: Final = 20_000
-#: Bundles that are read at once: some 3 MB.
+MAX_BUNDLES: Final = 10_000
+#: Bundles that are read at once: 5 MB if they hold events.
 _BATCH: Final = 256
 #: Histories in the making; each holds one batch at a time.
 _AT_ONCE: Final = 2
@@ -57,6 +58,8 @@ class HistoryProver:
         keys: dict[int, bytes] = {}
         for shown in submissions:
             keys |= dict((await self._prover.submission(shown.index, head.size))[2])
+        if len(keys) > MAX_KEYS:
+            raise _too_long()
         chunk, status_proof = head.status.proof(issue.slot)
         indexes = [*(at for at, _ in events), *(shown.index for shown in submissions), *keys]
         plan = plan_history(indexes, head.size)

@@ -24,7 +24,8 @@ _SHOWN: Final = 20
 
 
 class Refreshed(msgspec.Struct):
-    """What became of one receipt: `result` is fresh, kept (no newer head) or failed; `state` of its badge."""
+    """What became of one receipt: `result` is fresh, kept (no newer head), dated (left alone) or failed; `state` of
+    its badge."""
 
     file: Path
     result: str = "failed"
@@ -41,7 +42,8 @@ class Refreshed(msgspec.Struct):
 def refresh(output: Output, directory: Path, url: str, policy: Path | None, log_key: str | None) -> int:
     """Replace every receipt in a folder, and the folders in it, by one under the newest head; the salts stay.
 
-    A receipt that is already of the newest head stays as it is. Exit status 1 if one could not be refreshed.
+    A receipt that is already of the newest head stays as it is, and so does a dated one (receipt --at). Exit
+    status 1 if one could not be refreshed.
 
     \b
     Example:
@@ -62,11 +64,16 @@ def refresh(output: Output, directory: Path, url: str, policy: Path | None, log_
         documents = [{k: v for k, v in msgspec.structs.asdict(row).items() if v is not None} for row in rows]
         for document in documents:
             document["file"] = str(document["file"])
-        output.document({"receipts": documents, "totals": {n: totals.get(n, 0) for n in ("fresh", "kept", "failed")}})
+        output.document({"receipts": documents, "totals": {"fresh": 0, "kept": 0, "failed": 0} | totals})
         return 1 if totals.get("failed") else 0
     for row in [row for row in rows if row.result == "failed"][:_SHOWN]:
         output.note(f"{row.file}: {row.detail}")
-    words = {"fresh": "refreshed", "kept": "already of the newest head", "failed": "failed"}
+    words = {
+        "fresh": "refreshed",
+        "kept": "already of the newest head",
+        "dated": "dated, left alone",
+        "failed": "failed",
+    }
     output.lines(", ".join(f"{totals[name]} {word}" for name, word in words.items() if totals.get(name)))
     for row in rows:
         if row.state in ("revoked", "suspended"):
@@ -101,12 +108,15 @@ async def _refresh(output: Output, files: list[Path], url: str, policy: Any) -> 
 
 
 async def _one(client: LedgerClient, checker: HeadChecker, row: Refreshed) -> None:
-    from ledger.cli.files import PACKED_SUFFIX, read_receipt, write_atomically
-    from ledger.receipt import encode_packed, with_salt
+    from ledger.cli.files import PACKED_SUFFIX, read_any_receipt, write_atomically
+    from ledger.receipt import Receipt, encode_packed, with_salt
     from ledger.receipt_json import format_json, load
     from ledger.status import slot_state
 
-    old = read_receipt(row.file)
+    old = read_any_receipt(row.file)
+    if not isinstance(old, Receipt):
+        row.result, row.tree_size = "dated", old.receipt.tree_size
+        return
     new = load(await client.receipt_at(old.index, "full" if old.full else "short"))
     if (new.issue, new.index, new.origin) != (old.issue, old.index, old.origin):
         raise ProofInvalid("the ledger has another entry in the place of this receipt's: keep it, and tell an auditor")

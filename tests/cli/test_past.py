@@ -121,6 +121,16 @@ class TestDated:
         assert ran.status == 1
         assert "of another moment" in ran.err
 
+    def test_refresh_leaves_it_alone(self, cli: Cli, times: Times) -> None:
+        """A newer head would not be of that moment; the receipts beside it are refreshed."""
+        cli.ok("receipt", "badges/a.json", "--at", times.before, "--out", "out")
+        (path,) = (cli.folder / "out").glob("a.*Z.receipt.json")
+        before = path.read_bytes()
+        ran = cli.ok("refresh", "out")
+        assert "1 dated, left alone" in ran.out
+        assert "2 refreshed" in ran.out
+        assert path.read_bytes() == before
+
 
 class TestHistory:
     def test_a_table_of_events(self, cli: Cli, times: Times) -> None:
