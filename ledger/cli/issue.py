@@ -38,7 +38,7 @@ _TASK_BADGES = 250
 @policy_option
 @profile_option
 @option("--batch", type=click.IntRange(1, 100_000), default=10_000, help="Badges in one signed submission.")
-@option("--salt/--no-salt", default=None, help="Salt all commitments, or none.  [default: where a badge needs it]")
+@option("--salt/--no-salt", default=None, help="Salt all, or none: decide once per issuer.  [default: where needed]")
 @option("--salt-key", type=click.Path(dir_okay=False, path_type=Path), help="[default: the key file's name + .salt]")
 @option("--nested", is_flag=True, help="Anchor the badges inside a CLR transcript too, each by itself.")
 @option("--other-issuer", is_flag=True, help="Anchor badges that name another issuer, which no verifier will accept.")

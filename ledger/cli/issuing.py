@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ledger.block import Block, sign_submission
-from ledger.cli.files import read_bounded, write_atomically
+from ledger.cli.files import is_for, read_badge, read_bounded, write_atomically
 from ledger.cli.identity import WINDOW_MS, Identity, Log, new_nonce
 from ledger.cli.journal import Journal, Sent
 from ledger.cli.reading import Item
@@ -260,8 +261,25 @@ class Issuance:
             item.fail(f"a file is in the place of its receipt: {path}: {error.detail.removeprefix(f'{path}: ')}")
             return True
         if (issue.commitment, issue.issuer) != (item.commitment, self._identity.issuer):
-            item.fail(f"{path} is the receipt of another badge: move it away or take another --out")
+            item.fail(f"{path} is {_in_its_place(item, load(data))}")
         else:
             item.slot, item.result = issue.slot, "present"
             self._advance(2)
         return True
+
+
+def _in_its_place(item: Item, receipt: Receipt) -> str:
+    """What the receipt is that stands where the badge's own should: perhaps its own too, salted in another way."""
+    same = False
+    if item.path:
+        with suppress(LedgerError):
+            same = is_for(receipt, read_badge(Path(item.path)))
+    if not same:
+        return "the receipt of another badge: move it away or take another --out"
+    if receipt.salt is None:
+        how, find = "without a salt", "without --salt"
+    elif item.salt is None:
+        how, find = "with a salt", "with --salt"
+    else:
+        how, find = "with another salt key", "with that --salt-key"
+    return f"the receipt of this badge, issued {how}: {find} it is found; another --out issues the badge a second time"

@@ -56,7 +56,8 @@ class Found(msgspec.Struct, gc=False):
 
 class Item(msgspec.Struct):
     """One badge on its way. `result` is issued, present (it was issued before, or is another file's badge) or failed,
-    None while open. `folder`, `name`, `receipt`: see `ledger.cli.naming`."""
+    None while open. `folder`, `name`, `receipt`: see `ledger.cli.naming`; `path`: the file that it is, "" for what
+    is in an archive, a manifest or another badge."""
 
     label: str
     folder: str
@@ -64,6 +65,7 @@ class Item(msgspec.Struct):
     commitment: bytes = b""
     salt: bytes | None = None
     slot: int | None = None
+    path: str = ""
     receipt: str = ""
     index: int | None = None
     result: str | None = None
@@ -88,9 +90,10 @@ def items_of(source: Source, found: Sequence[Found]) -> Iterable[Item]:
     for each in found:
         name, label = source.name, source.label
         if each.number:
-            path = PurePosixPath(name)
-            name, label = f"{path.stem}.{each.number}{path.suffix}", f"{label} (badge {each.number} in it)"
-        item = Item(label, source.folder, name, each.commitment, each.salt, each.slot)
+            whole = PurePosixPath(name)
+            name, label = f"{whole.stem}.{each.number}{whole.suffix}", f"{label} (badge {each.number} in it)"
+        path = "" if each.number or source.member is not None else source.path
+        item = Item(label, source.folder, name, each.commitment, each.salt, each.slot, path)
         if each.error is not None:
             item.fail(each.error)
         yield item

@@ -36,7 +36,7 @@ ADD_TO_PROFILE: Final = "https://www.linkedin.com/profile/add"
 @option("--organization-name", metavar="NAME", help="The issuer's name, without a number.  [default: the badge's]")
 @option("--receipt", "receipt_path", type=click.Path(path_type=Path), help="Its receipt.  [default: beside the badge]")
 @option("--key", type=click.Path(dir_okay=False, path_type=Path), help="The issuer's key, to find its salt key.")
-@option("--salt-key", type=click.Path(dir_okay=False, path_type=Path), help="[default: the key file's name + .salt]")
+@option("--salt-key", type=click.Path(dir_okay=False, path_type=Path), help="Show it as salted with this key.")
 def share(output: Output, badge: Path, url: str, **options: Any) -> None:
     """Print the address of the public page of BADGE, and the link by which its holder adds it to a LinkedIn profile.
 
@@ -89,9 +89,11 @@ def add_to_profile(
 
 
 def _commitment(path: Path, badge: Badge, options: dict[str, Any]) -> bytes:
-    """The badge's commitment: with the salt of its receipt, named, baked in or beside it, or of the salt key."""
+    """The badge's commitment: with the salt of its receipt, named, or of --salt-key; else with that of the receipt that
+    is baked in or beside it, or of the default salt key where it needs one."""
+    from ledger import badges
     from ledger.cli.files import is_for, read_receipt
-    from ledger.cli.identity import salt_key_path
+    from ledger.cli.identity import load_salt, salt_key_path
     from ledger.cli.targets import commitment_of
 
     given: Path | None = options["receipt_path"]
@@ -100,8 +102,11 @@ def _commitment(path: Path, badge: Badge, options: dict[str, Any]) -> bytes:
         if not is_for(receipt, badge):
             raise InputError(f"{given}: is the receipt of another badge than {path}")
         return receipt.issue_entry().commitment
-    salt_key = options["salt_key"] or (salt_key_path(options["key"]) if options["key"] else None)
-    return commitment_of(path, salt_key)
+    if options["salt_key"] is not None:
+        # Named, it is how the badge was issued, also where it needed no salt.
+        return badges.commitment(badge, badges.derive_salt(load_salt(options["salt_key"]), badge))
+    default = salt_key_path(options["key"]) if options["key"] else None
+    return commitment_of(path, default if default is not None and default.exists() else None)
 
 
 def _issuer_name(document: dict[str, Any]) -> str | None:

@@ -61,7 +61,8 @@ def _common(function: Callable[..., int]) -> Callable[..., int]:
 def revoke(output: Output, targets: tuple[str, ...], signed_by: str | None, since: int | None, **options: Any) -> int:
     """Revoke badges. It cannot be undone.
 
-    A badge is named by its file, its receipt, its commitment (every slot it was issued in) or its slot. After a theft:
+    A badge is named by its file, its receipt, its commitment (every slot it was issued in) or its slot. A file stands
+    for every slot of the badge, salted (by --salt-key) or not; a receipt for those with its salt. After a theft:
     retire the stolen key, then revoke with --signed-by everything that it issued and that is still active.
 
     Reasons: unspecified 0, issued-in-error 1, superseded 2, withdrawn 3, fraud 4, holders-request 5, key-compromised 6.
@@ -145,7 +146,8 @@ async def _change(
 
     policy = load_policy(options["policy"])
     identity = load_identity(options["key"])
-    salt_key = options["salt_key"] or salt_key_path(identity.path)
+    default = salt_key_path(identity.path)
+    salt_key = options["salt_key"] or (default if default.exists() else None)
     changes: list[Change] = []
     async with LedgerClient(options["url"], clock=output.clock) as client:
         log = await open_log(client, policy)
@@ -154,6 +156,8 @@ async def _change(
             try:
                 slots = await slots_of(target, client, identity, salt_key)
                 changes += [Change(target, slot) for slot in slots]
+                if len(slots) > 1:
+                    output.note(f"{target}: was issued in {len(slots)} slots")
             except (LedgerError, OSError) as error:
                 if getattr(error, "status", 0) == 503:
                     raise

@@ -2,13 +2,18 @@
 
 1234                     a slot
 64 hexadecimal digits    a commitment: every slot of this issuer in which it was issued
-anything else            a file: a receipt, or a badge (its commitment by the receipt beside it or the salt key)
+anything else            a file: a receipt, or a badge: every slot of it that can be told from the file
+
+A badge that needs no salt can have been issued without one and with one, in two slots. So it is looked up by all
+commitments that are known: unsalted, by the salt in each receipt that is baked into it or lies beside it, and salted by
+the salt key at hand. One that was salted by another key is not found by its file.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,39 +39,51 @@ if TYPE_CHECKING:
     from ledger.client import LedgerClient
 
 
-async def slots_of(target: str, client: LedgerClient, identity: Identity, salt_key: Path) -> list[int]:
-    """The slots that a target names. Raises NotFound, InputError."""
+async def slots_of(target: str, client: LedgerClient, identity: Identity, salt_key: Path | None) -> list[int]:
+    """The slots that a target names, each once. `salt_key`: its file, None for no key. Raises NotFound, InputError."""
     if re.fullmatch(r"0|[1-9][0-9]{0,18}", target, re.ASCII):
         return [int(target)]
     if re.fullmatch(r"[0-9a-f]{64}", target, re.ASCII):
         return await _by_commitment(bytes.fromhex(target), client, identity)
-    return await _by_commitment(commitment_of(Path(target), salt_key), client, identity)
+    slots: dict[int, None] = {}
+    for commitment in commitments_of(Path(target), salt_key):
+        with suppress(NotFound):
+            slots |= dict.fromkeys(await _by_commitment(commitment, client, identity))
+    if not slots:
+        tried = "none was at hand" if salt_key is None else f"{salt_key} was tried"
+        raise NotFound(
+            f"this issuer has issued no badge with a commitment of {target}, as far as the file tells; "
+            f"one that was salted is found by its receipt, or by the salt key that it was issued with: --salt-key; {tried}"
+        )
+    return list(slots)
 
 
 def commitment_of(path: Path, salt_key: Path | None) -> bytes:
-    """The commitment that a receipt is for, or of a badge file: unsalted, or by the salt in the receipt that is baked
-    into it or lies beside it, or of the salt key. Raises InputError."""
+    """The likeliest of `commitments_of`. Raises InputError."""
+    return commitments_of(path, salt_key)[0]
+
+
+def commitments_of(path: Path, salt_key: Path | None) -> list[bytes]:
+    """The commitment that a receipt is for, or all that are known of a badge file, the likeliest first: of the receipt
+    that is baked into it or lies beside it, unsalted where it needs no salt, salted with the salt key. Raises
+    InputError where there is none."""
     from ledger import badges
     from ledger.cli.verifying import baked_in
 
     if not path.is_file():
         raise InputError(f"{path}: neither a slot, nor a commitment of 64 hexadecimal digits, nor a file")
     if path.name.endswith((RECEIPT_SUFFIX, PACKED_SUFFIX)):
-        return read_receipt(path).issue_entry().commitment
+        return [read_receipt(path).issue_entry().commitment]
     badge = read_badge(path)
-    baked = baked_in(path, badge)
-    if baked is not None and is_for(baked, badge):
-        return baked.issue_entry().commitment
-    for beside in receipts_beside(path):
-        receipt = read_receipt(beside)
-        if is_for(receipt, badge):
-            return receipt.issue_entry().commitment
-    salt = None
-    if badges.needs_salt(badge):
-        if salt_key is None or not salt_key.exists():
-            raise InputError(f"{path}: its salt is needed: give its receipt instead, or --salt-key")
-        salt = badges.derive_salt(load_salt(salt_key), badge)
-    return badges.commitment(badge, salt)
+    known = [baked_in(path, badge), *map(read_receipt, receipts_beside(path))]
+    found = [each.issue_entry().commitment for each in known if each is not None and is_for(each, badge)]
+    if not badges.needs_salt(badge):
+        found.append(badges.commitment(badge))
+    if salt_key is not None:
+        found.append(badges.commitment(badge, badges.derive_salt(load_salt(salt_key), badge)))
+    if not found:
+        raise InputError(f"{path}: its salt is needed: give its receipt instead, or --salt-key")
+    return list(dict.fromkeys(found))
 
 
 async def _by_commitment(commitment: bytes, client: LedgerClient, identity: Identity) -> list[int]:

@@ -157,6 +157,22 @@ class TestIssue:
         assert (cli.folder / "out" / "a.receipt.json").read_bytes() == before
         assert len(ledger.issued()) == 1
 
+    def test_a_receipt_of_the_same_badge_with_another_salt_is_called_that(
+        self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges
+    ) -> None:
+        """It is no other badge's: the sentence tells how this one was issued, and nothing is issued again."""
+        badges.signed("a.json", 1)
+        assert issue(cli, key).status == 0
+        ran = issue(cli, key, "--salt")
+        assert ran.status == 1
+        assert "out/a.receipt.json is the receipt of this badge, issued without a salt: without --salt" in ran.err
+        (cli.folder / "out" / "a.receipt.json").unlink()
+        assert issue(cli, key, "--salt").status == 0
+        assert "issued with a salt: with --salt it is found" in issue(cli, key).err
+        cli.ok("keygen", "--kind", "salt", "other.salt")
+        assert "with another salt key" in issue(cli, key, "--salt", "--salt-key", "other.salt").err
+        assert len(ledger.issued()) == 2
+
     def test_slots_that_are_taken_are_drawn_again(
         self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges
     ) -> None:

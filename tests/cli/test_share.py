@@ -103,6 +103,16 @@ class TestShare:
         assert ledger.requests == asked, "sharing sends nothing"
         assert "its salt is needed" in cli("share", file, "--url", PUBLIC).err
 
+    def test_a_named_salt_key_means_the_salted_page(self, cli: Cli, key: Path, badges: Badges) -> None:
+        """Also for a badge that needs no salt, and one that was issued unsalted before."""
+        file = badges.signed("a.json", 1)
+        cli.ok("issue", file, "--out", file.parent, "--key", key)
+        plain = cli.ok("share", file, "--url", PUBLIC, "--key", key, "--json").json["commitment"]
+        cli.ok("issue", file, "--out", "salted", "--salt", "--key", key)
+        salted = load(Path("salted/a.receipt.json").read_bytes()).issue_entry().commitment.hex()
+        ran = cli.ok("share", file, "--url", PUBLIC, "--salt-key", f"{key}.salt", "--json").json
+        assert ran["commitment"] == salted != plain
+
     def test_the_organization_is_one(self, cli: Cli, badges: Badges) -> None:
         """A number, a name, or else the name that the badge gives its issuer."""
         file = badges.signed("a.json", 1)

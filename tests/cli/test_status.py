@@ -51,6 +51,39 @@ class TestTargets:
         cli.ok("revoke", "badges/a.json", "--key", key)
         assert states(ledger, [issued[0], second]) == ["revoked", "revoked"]
 
+    @pytest.mark.parametrize("explicit", [True, False])
+    def test_a_file_stands_for_its_slots_with_and_without_a_salt(
+        self, cli: Cli, ledger: FakeLedger, key: Path, issued: list[int], explicit: bool
+    ) -> None:
+        """A signed badge that was issued once unsalted and once salted is revoked in both slots, and that is said."""
+        cli.ok("issue", "badges/a.json", "--out", "salted", "--salt", "--key", key)
+        slots = [issued[0], read_receipt(cli.folder / "salted" / "a.receipt.json").issue_entry().slot]
+        where = []
+        if explicit:
+            (cli.folder / "acme.key.salt").rename("kept.salt")
+            where = ["--salt-key", "kept.salt"]
+        ran = cli.ok("revoke", "badges/a.json", "--key", key, *where)
+        assert states(ledger, slots) == ["revoked"] * 2
+        assert ran.err == "badges/a.json: was issued in 2 slots\n"
+        assert "2 revoked" in ran.out
+
+    def test_what_is_only_salted_is_found_by_the_salt_key_or_the_sentence_says_so(
+        self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges
+    ) -> None:
+        """Without the key the unsalted commitment is all there is to look for; the receipt finds it in any case."""
+        file = badges.signed("a.json", 1)
+        cli.ok("issue", file, "--out", "out", "--salt", "--key", key)
+        slot = read_receipt(cli.folder / "out" / "a.receipt.json").issue_entry().slot
+        (cli.folder / "acme.key.salt").rename("kept.salt")
+        ran = cli("suspend", file, "--key", key)
+        assert ran.status == 1
+        assert "found by its receipt, or by the salt key" in ran.err
+        assert cli("suspend", file, "--key", key, "--salt-key", "absent.salt").status == 1
+        cli.ok("suspend", "out/a.receipt.json", "--key", key)
+        assert states(ledger, [slot]) == ["suspended"]
+        cli.ok("reinstate", file, "--key", key, "--salt-key", "kept.salt")
+        assert states(ledger, [slot]) == ["active"]
+
     def test_a_salted_badge_without_its_salt_fails_alone(
         self, cli: Cli, ledger: FakeLedger, key: Path, issued: list[int]
     ) -> None:
