@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _SHOWN = 20
 #: Badges that one task reads.
 _TASK_BADGES = 250
+#: Badges of a run whose own signatures are checked unless that is asked for: more would take longer than issuing them.
+_CHECKED = 500
 
 
 @command(short_help="Anchor badges and write their receipts.")
@@ -42,6 +44,11 @@ _TASK_BADGES = 250
 @option("--salt-key", type=click.Path(dir_okay=False, path_type=Path), help="[default: the key file's name + .salt]")
 @option("--nested", is_flag=True, help="Anchor the badges inside a CLR transcript too, each by itself.")
 @option("--other-issuer", is_flag=True, help="Anchor badges that name another issuer, which no verifier will accept.")
+@option(
+    "--check-signatures/--no-check-signatures",
+    default=None,
+    help="Fail badges whose own signature is invalid.  [default: in runs of up to 500 badges]",
+)
 @option("--status-base", metavar="HOST/PATH/", help="Where the ledger's status lists stand.  [default: as it says]")
 @option("--strict", is_flag=True, help="One badge that cannot be used: issue none.")
 @option(
@@ -114,9 +121,10 @@ class _Run:
         from ledger.cli.sources import Listing
         from ledger.cli.workers import POOL_FROM, chunked, processes_for
 
-        rules = self._rules(await self._open_log())
+        log = await self._open_log()
         sources = iter(Listing(files, self._out))
         first = next(chunked(sources, POOL_FROM), [])
+        rules = self._rules(log, few=len(first) <= _CHECKED)
         # Whether there are so many that processes pay is known before the last one is listed.
         workers.start(processes_for(len(first)))
         with self._output.progress("reading", None) as progress:
@@ -136,7 +144,7 @@ class _Run:
         async with LedgerClient(self._url, clock=self._output.clock) as client:
             return await open_log(client, self._policy)
 
-    def _rules(self, log: Log) -> Rules:
+    def _rules(self, log: Log, *, few: bool) -> Rules:
         from ledger.cli.identity import load_salt, salt_key_path
         from ledger.cli.reading import Rules
 
@@ -148,6 +156,7 @@ class _Run:
             salt_key=load_salt(self._salt_key_path) if self._salt_key_path.exists() else None,
             status_base=self._options["status_base"] or log.status_lists.partition("://")[2],
             nested=self._options["nested"],
+            check_signatures=few if self._options["check_signatures"] is None else self._options["check_signatures"],
             now_ms=self._output.clock.now_ms(),
         )
 

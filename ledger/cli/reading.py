@@ -27,8 +27,8 @@ _LIST_ADDRESS: Final = re.compile(r"([0-9]{1,10})(?:/(?:revocation|suspension))?
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """What holds for all badges of a run. `salt`: all, none, or (None) where a badge needs it; `now_ms`: milliseconds
-    since the epoch, for notes about validity."""
+    """What holds for all badges of a run. `salt`: all, none, or (None) where a badge needs it; `check_signatures`: fail
+    those whose own signature is invalid, at some milliseconds each; `now_ms`: milliseconds since the epoch."""
 
     identifier: str
     other_issuer: bool
@@ -36,6 +36,7 @@ class Rules(msgspec.Struct, frozen=True):
     salt_key: bytes | None
     status_base: str
     nested: bool
+    check_signatures: bool
     now_ms: int
 
 
@@ -170,6 +171,8 @@ def _commit(badge: Badge, rules: Rules, number: str = "") -> Found:
                 f"the badge names the issuer {badge.issuer}, the key signs for {rules.identifier}: "
                 "no verifier would accept the receipt (--other-issuer anchors it)"
             )
+        if rules.check_signatures and (badge.form == badges.FORM_JWS or "proof" in badge.document):
+            _check_signature(badge, rules.now_ms)
         if badges.needs_salt(badge) if rules.salt is None else rules.salt:
             if rules.salt_key is None:
                 found.needs_salt_key = True
@@ -182,3 +185,15 @@ def _commit(badge: Badge, rules: Rules, number: str = "") -> Found:
     except LedgerError as error:
         found.error = error.detail
     return found
+
+
+def _check_signature(badge: Badge, now_ms: int) -> None:
+    """Raises InputError for a badge whose own signature is invalid. One that cannot be checked without the network, or
+    whose key is tied to nobody, passes: that is for verifiers to judge."""
+    from ledger.authenticity.check import check
+    from ledger.authenticity.contexts import bundled_contexts
+    from ledger.authenticity.keys import offline_keys
+
+    finding = check(badge, keys=offline_keys(), contexts=bundled_contexts(), now_s=now_ms // 1000)
+    if finding.signature == "invalid":
+        raise InputError(f"its own signature does not verify: {finding.reason}; no verifier will accept it")

@@ -52,8 +52,8 @@ async def slots_of(target: str, client: LedgerClient, identity: Identity, salt_k
     if not slots:
         tried = "none was at hand" if salt_key is None else f"{salt_key} was tried"
         raise NotFound(
-            f"this issuer has issued no badge with a commitment of {target}, as far as the file tells; "
-            f"one that was salted is found by its receipt, or by the salt key that it was issued with: --salt-key; {tried}"
+            f"this issuer has issued no badge with a commitment of {target}, as far as the file tells; one that was "
+            f"salted is found by its receipt, or by the salt key that it was issued with: --salt-key; {tried}"
         )
     return list(slots)
 

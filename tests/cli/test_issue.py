@@ -24,7 +24,7 @@ from ledger.merkle import leaf_hash
 from tests.builders import LogBuilder
 from tests.cli.conftest import Badges, Cli, Ran
 from tests.fakes import FakeLedger, Fault
-from tests.samples import BadgeIssuer, ob3_json, status_entry
+from tests.samples import BadgeIssuer, ob3_json, ob3_jwt, status_entry
 
 
 def issue(cli: Cli, key: Path, *arguments: str | Path) -> Ran:
@@ -117,6 +117,37 @@ class TestIssue:
         ran = issue(cli, key)
         assert ran.status == 1
         assert "no verifier would accept" in ran.err
+        assert issue(cli, key, "--other-issuer").status == 0
+
+    def test_a_badge_whose_own_signature_is_invalid_is_told(
+        self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Proof and token alike, before anything of it is sent; signatures that cannot be checked offline pass."""
+        tampered = badges.signed("a.json", 1)
+        tampered.write_bytes(tampered.read_bytes().replace(b"Example Academy", b"Another Academy"))
+        made = BadgeIssuer(load_issuer_key(key).seed)
+        signed, other = (ob3_jwt(made, number).rpartition(b".") for number in (2, 3))
+        (badges.folder / "b.jwt").write_bytes(signed[0] + b"." + other[2])
+        badges.signed("c.json", 3)
+        badges.hosted("d.json", 4)
+        ran = issue(cli, key, "--json")
+        assert [row["result"] for row in ran.json["badges"]] == ["failed", "failed", "issued", "issued"]
+        for row in ran.json["badges"][:2]:
+            assert row["detail"].startswith("its own signature does not verify: ")
+            assert row["detail"].endswith("; no verifier will accept it")
+        monkeypatch.setattr("ledger.cli.issue._CHECKED", 3)
+        assert issue(cli, key, "--check-signatures").status == 1
+        assert len(ledger.issued()) == 2
+        assert issue(cli, key).status == 0, "a run of more badges than are checked"
+        assert len(ledger.issued()) == 4
+
+    def test_signatures_that_nobody_can_check_offline_pass(
+        self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges
+    ) -> None:
+        """Of an issuer whose key is in its DID document: not-checked is not invalid."""
+        made = BadgeIssuer(bytes(32), identifier="did:web:academy.example")
+        badges.folder.mkdir()
+        (badges.folder / "a.json").write_bytes(ob3_json(made, 1))
         assert issue(cli, key, "--other-issuer").status == 0
 
     def test_submissions_have_the_size_that_was_asked_for(
