@@ -20,6 +20,8 @@ from ledger.entry import (
     BINDING_VOUCHED,
     NONE_INDEX,
     ROLE_ISSUE,
+    ROLE_MANAGE,
+    ROLE_STATUS,
     IssuerKey,
     StatusList,
     issuer_id,
@@ -39,6 +41,7 @@ WINDOW_MS = 86_400_000
 
 NO_HASH = bytes(32)
 NO_SIGNATURE = bytes(64)
+_ROLE_NAMES = {ROLE_ISSUE: "issue", ROLE_STATUS: "status", ROLE_MANAGE: "manage"}
 
 
 class Issuers:
@@ -200,7 +203,7 @@ class Issuers:
         if not state.live:
             raise RuleViolation(f"key {key} has been retired", rule="key-retired")
         if not state.roles & role:
-            raise RuleViolation(f"key {key} has not the role that this needs", rule="key-role")
+            raise RuleViolation(f"key {key} has not the role {_ROLE_NAMES[role]}", rule="key-role")
         return state
 
     async def _open_list(self, issuer: bytes) -> None:

@@ -110,8 +110,11 @@ def _check_submission(block: Block, view: View) -> KeyState:
 
 def _check_roles(key: KeyState, kinds: set[int], index: int) -> None:
     may_issue, may_change = bool(key.roles & ROLE_ISSUE), bool(key.roles & ROLE_STATUS)
-    _require(may_issue or ISSUE not in kinds, "key-role", index, f"key {key.index} may not issue")
-    _require(may_change or kinds <= _ISSUES, "key-role", index, f"key {key.index} may not change a status")
+    _require(
+        may_issue or ISSUE not in kinds, "key-role", index, f"key {key.index} may not issue: it has not the role issue"
+    )
+    status = f"key {key.index} may not change a status: it has not the role status"
+    _require(may_change or kinds <= _ISSUES, "key-role", index, status)
 
 
 def _check_nonce(submission: Submission, view: View) -> bytes:

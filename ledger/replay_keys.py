@@ -117,7 +117,8 @@ class _Check:
                 f"the signer {unit.signer} is no key of the issuer", rule="unknown-key", index=self.index
             )
         self._require(signer.live, "key-retired", f"the signer {unit.signer} is retired")
-        self._require(bool(signer.roles & ROLE_MANAGE), "key-role", f"the signer {unit.signer} may not manage keys")
+        lacking = f"the signer {unit.signer} may not manage keys: it has not the role manage"
+        self._require(bool(signer.roles & ROLE_MANAGE), "key-role", lacking)
         return signer
 
     def _added(self, issuer: IssuerState) -> None:

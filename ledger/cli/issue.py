@@ -16,8 +16,8 @@ import click
 
 from ledger.cli.app import command, option
 from ledger.cli.options import key_option, load_policy, policy_option, profile_option, url_option
-from ledger.cli.output import Output
-from ledger.errors import InputError, LedgerError, OperationError
+from ledger.cli.output import Output, counted
+from ledger.errors import InputError, LedgerError, OperationError, RuleViolation
 
 if TYPE_CHECKING:
     from ledger.cli.identity import Identity, Log
@@ -30,6 +30,8 @@ _SHOWN = 20
 _TASK_BADGES = 250
 #: Badges of a run whose own signatures are checked unless that is asked for: more would take longer than issuing them.
 _CHECKED = 500
+#: Answers below 500 that pass by themselves: too slow, too often.
+_PASSING = (408, 429)
 
 
 @command(short_help="Anchor badges and write their receipts.")
@@ -90,9 +92,8 @@ def _issue(output: Output, run: _Run, files: tuple[Path, ...], workers: Workers,
     bad = [item for item in run.items if item.result == "failed"]
     if strict and bad:
         run.write_report()
-        raise InputError(
-            f"nothing was issued: {len(bad)} of {len(run.items)} badges cannot be used: {bad[0].label}: {bad[0].detail}"
-        )
+        share = f"{len(bad)} of {counted(len(run.items), 'badge')}"
+        raise InputError(f"nothing was issued: {share} cannot be used: {bad[0].label}: {bad[0].detail}")
     output.when_interrupted = "no badge is issued twice: run the same command again to finish"
     return run.finish(asyncio.run(run.issue(workers)))
 
@@ -250,9 +251,9 @@ class _Run:
         self._tell()
         self.write_report()
         if stopped is not None:
-            self._output.note(
-                f"badge-ledger: {stopped.detail}; {len(unfinished)} badges are open: run the same command again"
-            )
+            are_open = f"{counted(len(unfinished), 'badge')} {'is' if len(unfinished) == 1 else 'are'} open"
+            advice = "run the same command again" if _passes(stopped) else "that has to be mended before the next run"
+            self._output.note(f"badge-ledger: {stopped.detail}; {are_open}: {advice}")
             return stopped.exit_status
         return 1 if any(item.result == "failed" for item in self.items) else 0
 
@@ -301,13 +302,20 @@ class _Run:
 
     def _tell_notes(self) -> None:
         notes = {
-            "expired": "{} badges are past the end of their validity already",
-            "own": "{} badges inside transcripts were not anchored by themselves (--nested does that)",
-            "foreign": "{} badges inside transcripts are other issuers': theirs to anchor",
+            "expired": "past the end of validity already: {}",
+            "own": "inside transcripts, and not anchored by themselves (--nested does that): {}",
+            "foreign": "inside transcripts, of other issuers and theirs to anchor: {}",
         }
         for name, text in notes.items():
             if self._inside[name]:
-                self._output.note(text.format(self._inside[name]))
+                self._output.note(text.format(counted(self._inside[name], "badge")))
+
+
+def _passes(error: LedgerError) -> bool:
+    """Whether the next run may succeed although nothing was changed; docs/errors.md "Which to repeat"."""
+    if isinstance(error, RuleViolation):
+        return error.rule == "window"  # every run has one of its own
+    return error.status >= 500 or error.status in _PASSING
 
 
 def _short(label: str) -> str:

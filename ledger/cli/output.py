@@ -24,6 +24,11 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def counted(number: int, noun: str) -> str:
+    """ "1 badge", "2 badges"; the noun in the singular, its plural with an s."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def format_time(ms: int | None) -> str:
     """Milliseconds since the epoch as UTC, to the second."""
     if ms is None:

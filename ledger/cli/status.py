@@ -13,7 +13,7 @@ import msgspec
 
 from ledger.cli.app import command, option
 from ledger.cli.options import Reason, key_option, load_policy, policy_option, url_option
-from ledger.cli.output import Output
+from ledger.cli.output import Output, counted
 from ledger.errors import InputError, LedgerError, NotFound, RuleViolation
 
 if TYPE_CHECKING:
@@ -164,7 +164,8 @@ async def _change(
                 changes.append(Change(target, result="failed", detail=str(error)))
         if signed_by is not None:
             slots = await find_signed(signed_by, since, client, identity)
-            output.note(f"key {signed_by} issued {len(slots)} badges since entry {since} that are not revoked")
+            issued = counted(len(slots), "badge")
+            output.note(f"key {signed_by} issued, since entry {since}, {issued} not revoked yet")
             changes += [Change(str(slot), slot) for slot in slots]
         unique = _unique(changes)
         with output.progress(_DOING[verb], len(unique)) as progress:

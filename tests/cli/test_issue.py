@@ -337,6 +337,24 @@ class TestInterruption:
         assert receipt.read_bytes() == before
         assert len(ledger.bodies) == 1
 
+    def test_a_refusal_that_stays_is_not_to_be_repeated(
+        self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges
+    ) -> None:
+        """A key without the role, which the sentence names, and a retired one: another run would end the same way."""
+        badges.signed("a.json", 1)
+        for name in ("status", "old"):
+            cli.ok("keygen", f"{name}.key", "--no-salt-key")
+            roles = "issue" if name == "old" else "status"
+            cli.ok("issuer", "keys", "--key", key, "--add", f"{name}.key", "--roles", roles)
+        cli.ok("issuer", "keys", "--key", key, "--retire", str(load_key("old.key").key_index))
+        for name, reason in (("status", "it has not the role issue"), ("old", "no such live key")):
+            ran = cli("issue", "badges", "--out", "out", "--key", f"{name}.key", "--other-issuer")
+            assert ran.status == 2
+            assert f"{reason}; 1 badge is open: that has to be mended before the next run" in ran.err
+            assert "run the same command again" not in ran.err
+        ledger.faults = ["overloaded"] * 4
+        assert "1 badge is open: run the same command again" in issue(cli, key, "--patience", "1").err
+
     @pytest.mark.parametrize("logged", [True, False])
     def test_a_rerun_after_days_asks_the_slot(
         self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges, logged: bool

@@ -148,8 +148,8 @@ class TestTranscripts:
         ran = issue(cli, key, transcript)
         assert ran.status == 0, ran.err
         assert len(ledger.issued()) == 1
-        assert "4 badges inside transcripts were not anchored by themselves" in ran.err
-        assert "1 badges inside transcripts are other issuers'" in ran.err
+        assert "not anchored by themselves (--nested does that): 4 badges\n" in ran.err
+        assert "of other issuers and theirs to anchor: 1 badge\n" in ran.err
 
     def test_each_by_itself_on_demand(self, cli: Cli, ledger: FakeLedger, key: Path, transcript: Path) -> None:
         """Those of this issuer, at any depth; the receipt is for the inner badge as if it had been handed in alone."""
@@ -201,7 +201,7 @@ class TestCounts:
         path.write_text(json.dumps(json.loads(path.read_text()) | {"expires": "2020-01-01T00:00:00Z"}))
         ran = issue(cli, key, "badges")
         assert ran.status == 0
-        assert "1 badges are past the end of their validity already" in ran.err
+        assert "past the end of validity already: 1 badge\n" in ran.err
 
 
 class TestReport:

@@ -119,6 +119,17 @@ class TestTransitions:
                 assert states(ledger, issued[:1]) == [state]
             assert ran.json["totals"] == {"done": 0, "already": 1, "failed": 0}
 
+    def test_a_key_without_the_role_is_told_which(
+        self, cli: Cli, ledger: FakeLedger, key: Path, issued: list[int]
+    ) -> None:
+        """By name."""
+        cli.ok("keygen", "daily.key", "--no-salt-key")
+        cli.ok("issuer", "keys", "--key", key, "--add", "daily.key", "--roles", "issue")
+        assert "it has not the role status" in cli("revoke", str(issued[0]), "--key", "daily.key").err
+        cli.ok("keygen", "third.key", "--no-salt-key")
+        ran = cli("issuer", "keys", "--key", "daily.key", "--add", "third.key")
+        assert "it has not the role manage" in ran.err
+
     def test_what_cannot_be_is_told_slot_by_slot(
         self, cli: Cli, ledger: FakeLedger, key: Path, issued: list[int]
     ) -> None:
