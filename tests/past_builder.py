@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from ledger import merkle
 from ledger.badge_history import History, SignedEvents, plan_history
 from ledger.checkpoint import Checkpoint
@@ -117,3 +119,66 @@ class World:
             status_proof=tuple(status_proof),
             signatures=sign_head(checkpoint, self.time(size - 1) // 1000),
         )
+
+
+class Liar:
+    """A log whose entries break its rules, signed all the same."""
+
+    def __init__(self, world: World) -> None:
+        self.log = LogBuilder(world.log.origin)
+        self.log.entries, self.log.leaves = list(world.log.entries), list(world.log.leaves)
+        self.world = world
+
+    def change(self, index: int, data: bytes) -> None:
+        self.log.entries[index], self.log.leaves[index] = data, merkle.leaf_hash(data)
+
+    def history(self, issue: int, *, shown: list[int] | None = None) -> History:
+        """The history of a badge under its last head."""
+        return self._world().history(issue, len(self.log.entries), shown=shown)
+
+    def dated(self, issue: int, at_ms: int, first: int, successor: int) -> DatedReceipt:
+        """The dated receipt with these two status_roots."""
+        world, size = self._world(), len(self.log.entries)
+        return DatedReceipt(at_ms, world.receipt(issue, size), world.past(issue, first, successor, size))
+
+    def _world(self) -> World:
+        world = World.__new__(World)
+        world.log, world.roots, world.trees = self.log, self.world.roots, self.world.trees
+        world.entries = [decode(data) for data in self.log.entries]
+        return world
+
+
+def rebuilt(world: World, history: History) -> History:
+    """The same with the log proof that its entries need."""
+    indexes = [index for index in history.entries() if index != history.tree_size - 1]
+    plan = plan_history(indexes, history.tree_size)
+    return replace(history, log_proof=tuple(merkle.build(plan, AllNodes(world.log.leaves[: history.tree_size]))))
+
+
+def grown() -> LogBuilder:
+    """Events of each kind in one submission and over many, several keys, neighbours, two issuers."""
+    log = LogBuilder()
+    school = log.issuer("https://school.example/badges", lists=1)
+    online = log.add_key(school, roles=3)
+    office = log.add_key(school, roles=2, signer=school.keys[0])
+    log.seal()
+    log.time += 1_000
+    a, b, c = (school.slot(k) for k in (0, 1, 2))
+    log.submit(school, [school.issue(slot) for slot in (a, b, c, school.slot(300))], key=online)
+    log.seal()
+    log.time += 1_000
+    log.submit(school, [school.suspend(a, 3), school.suspend(b), school.reinstate(a)], key=office)
+    log.submit(school, [school.suspend(a, 5)], key=online)
+    log.seal()
+    log.time += 1_000
+    club = log.issuer(lists=1)
+    log.issue(club, [club.slot(0)])
+    log.submit(school, [school.reinstate(a), school.revoke(c, 6)], key=school.keys[0])
+    log.seal()
+    log.time += 1_000
+    log.submit(school, [school.revoke(a, 1)], key=office)
+    log.submit(school, [school.revoke(b, 2)], key=online)
+    log.seal()
+    log.time += 1_000
+    log.seal()
+    return log

@@ -21,7 +21,6 @@ from ledger.badge_history import (
     check_history,
     format_history,
     parse_history,
-    plan_history,
     verify_history,
 )
 from ledger.entry import REASONS, TYPE_NAMES, Submission, decode, encode, encode_status_event
@@ -37,37 +36,8 @@ from ledger.errors import (
     VerificationError,
 )
 from tests.builders import ORIGIN, START_MS, LogBuilder
-from tests.past_builder import World
+from tests.past_builder import Liar, World, grown, rebuilt
 from tests.receipt_builder import policy
-
-
-def grown() -> LogBuilder:
-    """Events of each kind in one submission and over many, several keys, neighbours, two issuers."""
-    log = LogBuilder()
-    school = log.issuer("https://school.example/badges", lists=1)
-    online = log.add_key(school, roles=3)
-    office = log.add_key(school, roles=2, signer=school.keys[0])
-    log.seal()
-    log.time += 1_000
-    a, b, c = (school.slot(k) for k in (0, 1, 2))
-    log.submit(school, [school.issue(slot) for slot in (a, b, c, school.slot(300))], key=online)
-    log.seal()
-    log.time += 1_000
-    log.submit(school, [school.suspend(a, 3), school.suspend(b), school.reinstate(a)], key=office)
-    log.submit(school, [school.suspend(a, 5)], key=online)
-    log.seal()
-    log.time += 1_000
-    club = log.issuer(lists=1)
-    log.issue(club, [club.slot(0)])
-    log.submit(school, [school.reinstate(a), school.revoke(c, 6)], key=school.keys[0])
-    log.seal()
-    log.time += 1_000
-    log.submit(school, [school.revoke(a, 1)], key=office)
-    log.submit(school, [school.revoke(b, 2)], key=online)
-    log.seal()
-    log.time += 1_000
-    log.seal()
-    return log
 
 
 @pytest.fixture(scope="module")
@@ -234,42 +204,11 @@ def test_keys_exactly_those_that_are_needed(history: History, world: World) -> N
     for k in range(len(history.keys)):
         keys = (*history.keys[:k], *history.keys[k + 1 :])
         with pytest.raises(LedgerError):
-            prove(_rebuilt(world, replace(history, keys=keys)))
+            prove(rebuilt(world, replace(history, keys=keys)))
     club = next(index for index, data in enumerate(world.log.entries) if data[1] == 2 and index > history.keys[-1][0])
-    spare = _rebuilt(world, replace(history, keys=(*history.keys, (club, world.log.entries[club]))))
+    spare = rebuilt(world, replace(history, keys=(*history.keys, (club, world.log.entries[club]))))
     with pytest.raises(MalformedInput, match="that nothing needs"):
         prove(spare)
-
-
-def _rebuilt(world: World, history: History) -> History:
-    """The same with the log proof that its entries need."""
-    from tests.receipt_builder import AllNodes
-
-    indexes = [index for index in history.entries() if index != history.tree_size - 1]
-    plan = plan_history(indexes, history.tree_size)
-    return replace(history, log_proof=tuple(merkle.build(plan, AllNodes(world.log.leaves[: history.tree_size]))))
-
-
-class Liar:
-    """A log whose entries break its rules, signed all the same."""
-
-    def __init__(self, world: World) -> None:
-        self.log = LogBuilder(world.log.origin)
-        self.log.entries, self.log.leaves = list(world.log.entries), list(world.log.leaves)
-        self.world = world
-
-    def change(self, index: int, data: bytes) -> None:
-        self.log.entries[index], self.log.leaves[index] = data, merkle.leaf_hash(data)
-
-    def history(self, issue: int, *, shown: list[int] | None = None) -> History:
-        world = World.__new__(World)
-        world.log, world.entries, world.roots, world.trees = (
-            self.log,
-            [decode(data) for data in self.log.entries],
-            self.world.roots,
-            self.world.trees,
-        )
-        return world.history(issue, len(self.log.entries), shown=shown)
 
 
 def test_what_a_log_that_lies_cannot_show(world: World) -> None:

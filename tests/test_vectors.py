@@ -34,6 +34,7 @@ from ledger.units import UnitReader
 from ledger.verdict import decide
 from tests.vectors import generate
 from tests.vectors.logs import plain, violation
+from tests.vectors.past import prove_dated, prove_history, refusal_of
 from tests.vectors.receipts import WORDING, found, refusal
 
 HERE = Path(generate.__file__).resolve().parent
@@ -202,6 +203,21 @@ def check_receipt_refused(vector: Document) -> None:
     assert error.members.get("rule") == vector.get("rule")
 
 
+def check_proven(prove: Callable[[Document], Document]) -> Callable[[Document], None]:
+    def check(vector: Document) -> None:
+        assert prove(vector) == vector["proven"]
+
+    return check
+
+
+def check_refused(prove: Callable[[Document], Document]) -> Callable[[Document], None]:
+    def check(vector: Document) -> None:
+        found = refusal_of(prove, vector)
+        assert found == {name: vector[name] for name in ("error", "step", "rule") if name in vector}
+
+    return check
+
+
 #: The first pattern that a file's name matches tells how it is checked.
 CHECKS: tuple[tuple[str, Callable[[Document], None]], ...] = (
     ("commitment-.*", check_commitment),
@@ -219,6 +235,10 @@ CHECKS: tuple[tuple[str, Callable[[Document], None]], ...] = (
     ("status-.*", check_status),
     ("receipt-refused-.*", check_receipt_refused),
     ("receipt-.*", check_receipt),
+    ("dated-refused-.*", check_refused(prove_dated)),
+    ("dated-.*", check_proven(prove_dated)),
+    ("history-refused-.*", check_refused(prove_history)),
+    ("history-.*", check_proven(prove_history)),
 )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.vectors import badges, logs, receipts, trees
+from tests.vectors import badges, logs, past, receipts, trees
 
 HERE = Path(__file__).resolve().parent
 
@@ -27,6 +27,7 @@ def vectors() -> Iterator[Vector]:
     yield from logs.vectors()
     yield from trees.vectors()
     yield from receipts.vectors()
+    yield from past.vectors()
 
 
 def format_vector(document: dict[str, Any]) -> bytes:

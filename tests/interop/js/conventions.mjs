@@ -86,3 +86,45 @@ export function ed25519(publicKey, message, signature) {
     return false;
   }
 }
+
+export const isText = (value) => typeof value === "string";
+
+// Readers of the members of a JSON form, which raise `error`, that of the form.
+export function jsonReaders(error) {
+  const members = (value, ...names) => {
+    need(value instanceof Map && value.size === names.length && names.every((name) => value.has(name)), error);
+    return Object.fromEntries(value);
+  };
+  const array = (value, item) => {
+    need(Array.isArray(value), error);
+    return value.map(item);
+  };
+  const number = (value) => {
+    need(typeof value === "bigint" && value >= 0n, error);
+    return value;
+  };
+  const binary = (value) => {
+    const found = isText(value) ? base64(value) : null;
+    need(found, error);
+    return found;
+  };
+  const hashes = (value) => {
+    const joined = binary(value);
+    need(joined.length % 32 === 0, error);
+    return Array.from({ length: joined.length / 32 }, (_, k) => joined.subarray(32 * k, 32 * k + 32));
+  };
+  const indexed = (value) => {
+    const { index, entry } = members(value, "index", "entry");
+    return { index: number(index), entry: binary(entry) };
+  };
+  const signature = (value) => {
+    const { name, signature: line } = members(value, "name", "signature");
+    need(isText(name) && KEY_NAME.test(name) && Buffer.byteLength(name) <= 255, error);
+    return { name, signature: binary(line) };
+  };
+  const origin = (value) => {
+    need(isText(value) && KEY_NAME.test(value) && Buffer.byteLength(value) <= 255, error);
+    return value;
+  };
+  return { members, array, number, binary, hashes, indexed, signature, origin };
+}

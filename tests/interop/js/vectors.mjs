@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { Auditor, Violation, statusTreeRoot, treeRoot } from "./auditor.mjs";
 import { commitment, deriveSalt, readBadge } from "./badges.mjs";
 import { Refusal, base64, ed25519, integer, ori, sha256 } from "./conventions.mjs";
+import { readDated, readHistory, verifyDated, verifyHistory } from "./past.mjs";
 import { acceptHead, checkpointText, cosignedMessage, parsePolicy, readVerifierKey } from "./policy.mjs";
 import {
   decodeEntry, keyMessage, multiproofRoot, readReceipt, slotState, submissionMessage, verdict, verifyReceipt,
@@ -175,6 +176,46 @@ const verifiers = {
       const found = verdict(receipt, badge, policy, now_s, max_age_s, { ownSignature, signer, lists, hosted });
       assert.deepEqual(found, vector.verdict);
     }
+  },
+  dated({ document, policy, now_s, max_age_s, proven }) {
+    const dated = readDated(Buffer.from(document, "base64"));
+    const past = verifyDated(dated, parsePolicy(policy), now_s, max_age_s);
+    assert.deepEqual({
+      at_ms: Number(past.at),
+      state_then: past.state,
+      head_size: Number(past.size),
+      head_time_ms: Number(past.time),
+      until_ms: Number(past.until),
+      state: dated.receipt.state,
+    }, proven);
+  },
+  "dated-refused"({ document, policy, now_s, max_age_s, ...refused }) {
+    const { error, step, rule } = refusal(() =>
+      verifyDated(readDated(Buffer.from(document, "base64")), parsePolicy(policy), now_s, max_age_s));
+    assert.deepEqual({ error, step, ...(rule && { rule }) }, refused);
+  },
+  history({ document, policy, now_s, max_age_s, proven }) {
+    const found = verifyHistory(readHistory(Buffer.from(document, "base64")), parsePolicy(policy), now_s, max_age_s);
+    assert.deepEqual({
+      slot: Number(found.issue.slot),
+      commitment: toHex(found.issue.commitment),
+      identifier: found.identifier,
+      binding: found.binding,
+      state: found.state,
+      events: found.events.map(({ index, type, reason, submission }) => ({
+        index: Number(index),
+        type,
+        reason: reason ?? null,
+        time_ms: Number(submission.time),
+        submission: Number(submission.index),
+        key: Number(submission.key),
+      })),
+    }, proven);
+  },
+  "history-refused"({ document, policy, now_s, max_age_s, ...refused }) {
+    const { error, step, rule } = refusal(() =>
+      verifyHistory(readHistory(Buffer.from(document, "base64")), parsePolicy(policy), now_s, max_age_s));
+    assert.deepEqual({ error, step, ...(rule && { rule }) }, refused);
   },
   "receipt-refused"({ receipt, policy, now_s, max_age_s, commitment: badge, issuer, ...refused }) {
     const { error, step, rule } = refusal(() => {

@@ -2,7 +2,7 @@
 // are those of that text.
 import { commitment, parseJson, readBadge } from "./badges.mjs";
 import {
-  CONTROL, KEY_NAME, NONE, Reader, Refusal, base64, ed25519, integer, isZeros, need, ori, sha256,
+  CONTROL, NONE, Reader, Refusal, ed25519, integer, isText, isZeros, jsonReaders, need, ori, sha256,
 } from "./conventions.mjs";
 import { acceptHead } from "./policy.mjs";
 
@@ -119,51 +119,20 @@ function readPacked(bytes) {
   return parts;
 }
 
-function readJson(bytes) {
-  const isText = (value) => typeof value === "string";
-  const members = (value, ...names) => {
-    need(value instanceof Map && value.size === names.length && names.every((name) => value.has(name)), MALFORMED);
-    return Object.fromEntries(value);
-  };
-  const array = (value, item) => {
-    need(Array.isArray(value), MALFORMED);
-    return value.map(item);
-  };
-  const number = (value) => {
-    need(typeof value === "bigint" && value >= 0n, MALFORMED);
-    return value;
-  };
-  const binary = (value) => {
-    const found = isText(value) ? base64(value) : null;
-    need(found, MALFORMED);
-    return found;
-  };
-  const hashes = (value) => {
-    const joined = binary(value);
-    need(joined.length % 32 === 0, MALFORMED);
-    return Array.from({ length: joined.length / 32 }, (_, k) => joined.subarray(32 * k, 32 * k + 32));
-  };
-  const indexed = (value) => {
-    const { index, entry } = members(value, "index", "entry");
-    return { index: number(index), entry: binary(entry) };
-  };
-  const signature = (value) => {
-    const { name, signature: line } = members(value, "name", "signature");
-    need(isText(name) && KEY_NAME.test(name) && Buffer.byteLength(name) <= 255, MALFORMED);
-    return { name, signature: binary(line) };
-  };
-  const top = parseJson(bytes, MALFORMED);
+// The parts of a JSON receipt that was read as a map.
+export function partsOfJson(top) {
+  const { members, array, number, binary, hashes, indexed, signature, origin } = jsonReaders(MALFORMED);
+  need(top instanceof Map, MALFORMED);
   const isFull = top.get("profile") === "full";
   const value = members(top, "format", "profile", ...(top.has("salt") ? ["salt"] : []), "origin", "tree_size", "index",
     "issue", "status_root", "chunk", ...(isFull ? ["submission", "keys", "events_proof"] : []), "log_proof",
     "status_proof", "signatures");
   need(value.format === "badge-ledger/v1 receipt" && (isFull || value.profile === "short"), MALFORMED);
-  need(isText(value.origin) && KEY_NAME.test(value.origin) && Buffer.byteLength(value.origin) <= 255, MALFORMED);
   need(!top.has("salt") || (isText(value.salt) && /^[0-9a-f]{64}$/.test(value.salt)), MALFORMED);
   return {
     isFull,
     salt: top.has("salt") ? Buffer.from(value.salt, "hex") : null,
-    origin: value.origin,
+    origin: origin(value.origin),
     size: number(value.tree_size),
     index: number(value.index),
     issue: binary(value.issue),
@@ -180,21 +149,25 @@ function readJson(bytes) {
 
 // The receipt in its parts, or a Refusal of step 1.
 export function readReceipt(bytes) {
-  return inStep(1, () => readParts(bytes));
+  return inStep(1, () => {
+    need(bytes.length <= 65536, "too-large");
+    const isPacked = bytes.subarray(0, 4).toString("latin1") === "BLR1";
+    return receiptOf(isPacked ? readPacked(bytes) : partsOfJson(parseJson(bytes, MALFORMED)));
+  });
 }
 
-function readParts(bytes) {
-  need(bytes.length <= 65536, "too-large");
-  const parts = bytes.subarray(0, 4).toString("latin1") === "BLR1" ? readPacked(bytes) : readJson(bytes);
-  const entry = (raw, type) => {
-    need(raw.length >= 2 && raw[0] === 1 && ENTRIES[raw[1]]?.[0] === type, MALFORMED);
-    try {
-      return decodeEntry(raw);
-    } catch {
-      throw new Refusal(MALFORMED);
-    }
-  };
-  const at = ({ index, entry: raw }, type) => ({ index, ...entry(raw, type) });
+// The entry of one of these types, with its index; else `error`.
+export function entryAt({ index, entry: raw }, types, error) {
+  need(raw.length >= 2 && raw[0] === 1 && types.includes(ENTRIES[raw[1]]?.[0]), error);
+  try {
+    return { index, ...decodeEntry(raw) };
+  } catch {
+    throw new Refusal(error);
+  }
+}
+
+export function receiptOf(parts) {
+  const at = (indexed, type) => entryAt(indexed, [type], MALFORMED);
   const { size, index, chunk, isFull } = parts;
   const receipt = {
     ...parts,
@@ -243,10 +216,10 @@ export function isFirstBinding({ binding, identifier, public_key, evidence }) {
   return binding !== 1 || (identifier === expected() && isZeros(evidence));
 }
 
-function verifyKeys({ origin, submission, keys }) {
+export function verifyKeys({ origin, submission, keys }, roles = ISSUE) {
   const proven = (condition, rule) => need(condition, "not-proven", rule);
   proven(keys[0].index === submission.key, "unknown-key");
-  proven(keys[0].roles & ISSUE, "key-role");
+  proven((keys[0].roles & roles) === roles, "key-role");
   keys.forEach((key, k) => {
     const message = keyMessage(origin, key);
     proven(key.index < (k ? keys[k - 1] : submission).index, "unknown-key");
@@ -269,11 +242,11 @@ function verifyKeys({ origin, submission, keys }) {
   });
 }
 
-function logRoot({ size, shown, logProof }) {
+export function logRoot({ size, shown, logProof }) {
   return multiproofRoot(size, new Map(shown.map((entry) => [entry.index, entry.leaf])), logProof);
 }
 
-function acceptReceiptHead(receipt, root, policy, now, maxAge) {
+export function acceptReceiptHead(receipt, root, policy, now, maxAge) {
   const head = acceptHead(policy, { ...receipt, root }, now, maxAge);
   const time = receipt.statusRoot.time / 1000n;
   if (policy.quorum !== "none") {
@@ -285,32 +258,40 @@ function acceptReceiptHead(receipt, root, policy, now, maxAge) {
   return { ...head, time, by: "log" };
 }
 
-function verifyStatus({ issue, statusRoot, chunk, statusProof }) {
+export function verifyStatus({ issue, statusRoot, chunk, statusProof }) {
   need(issue.slot < LIST_SLOTS * statusRoot.lists, "proof-invalid");
   const target = new Map([[issue.slot >> 8n, sha256("\0", chunk)]]);
   need(multiproofRoot(512n * statusRoot.lists, target, statusProof).equals(statusRoot.root), "proof-invalid");
 }
 
+export function verifyWindow({ time, not_after }) {
+  need(time <= not_after && not_after <= time + DAY_MS, "not-proven", "window");
+}
+
 function verifyEvent({ issue, submission, eventsProof }) {
-  const { index, issuer, count, time, not_after, events_root } = submission;
+  const { index, issuer, count, events_root } = submission;
   const k = issue.index - index - 1n;
   need(k >= 0n && k < count, "proof-invalid");
   need(issue.issuer.equals(issuer), "not-proven", "foreign-issuer");
-  need(time <= not_after && not_after <= time + DAY_MS, "not-proven", "window");
+  verifyWindow(submission);
   const root = multiproofRoot(BigInt(count), new Map([[k, issue.leaf]]), eventsProof);
   need(root.equals(events_root), "proof-invalid");
 }
 
 function verifyTimes({ keys, submission, statusRoot }) {
-  const times = [...[...keys].reverse(), submission, statusRoot].map((entry) => entry.time);
+  verifyRising([...[...keys].reverse(), submission, statusRoot]);
+}
+
+export function verifyRising(entries) {
+  const times = entries.map((entry) => entry.time);
   need(times.every((time, i) => i === 0 || times[i - 1] <= time), "not-proven", "time-decreases");
 }
 
-function verifySubmission({ origin, keys: [key], submission }) {
+export function verifySubmission({ origin, keys: [key], submission }) {
   need(ed25519(key.public_key, submissionMessage(origin, submission), submission.signature), "signature-invalid");
 }
 
-function inStep(step, check) {
+export function inStep(step, check) {
   try {
     return check();
   } catch (refusal) {
