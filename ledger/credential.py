@@ -193,7 +193,10 @@ def _contexts(value: Any, *, is_badge: bool) -> list[Any]:
         if not isinstance(item, str):
             raise MalformedBadge("the document defines terms of its own in its @context, which verifiers refuse")
         if item not in held:
-            raise MalformedBadge(f"the @context {item[:200]} is not one that this program holds, and none is fetched")
+            raise MalformedBadge(
+                f"the @context {item[:200]} is not one that this program holds, and none is fetched: it signs Open "
+                "Badges 3.0 and other VC 2.0 credentials under the contexts that it holds"
+            )
     return contexts
 
 

@@ -42,7 +42,8 @@ EXAMPLE: Final[dict[str, Any]] = {
 
 
 class _Document:
-    """One file on its way: `signed` when it is done, `detail` where it could not be."""
+    """One file on its way: `signed` when it is done, `detail` where it could not be, `present` where its signed badge
+    is there already."""
 
     def __init__(self, path: Path, target: Path | None) -> None:
         self.path = path
@@ -51,6 +52,17 @@ class _Document:
         self.signed: dict[str, Any] | None = None
         self.slot: int | None = None
         self.detail: str | None = None
+        self.present = False
+
+    @property
+    def open(self) -> bool:
+        """Whether it is still to be signed, and can be."""
+        return self.signed is None and self.detail is None and not self.present
+
+    @property
+    def result(self) -> str:
+        """What came of it, in one word."""
+        return "present" if self.present else "failed" if self.signed is None else "signed"
 
 
 def _example(ctx: click.Context, _: click.Parameter, value: bool) -> None:
@@ -62,7 +74,12 @@ def _example(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @command(short_help="Make signed badges, with places in the ledger's status lists.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option(
-    "--example", is_flag=True, is_eager=True, expose_value=False, callback=_example, help="Show a document to sign."
+    "--example",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_example,
+    help="Show a document to sign; needs no key.",
 )
 @key_option
 @url_option
@@ -76,6 +93,9 @@ def sign(output: Output, files: tuple[Path, ...], key: Path, url: str, out: Path
     eddsa-rdfc-2022 proof, so that wallets and verifiers that know nothing of the ledger see when it is revoked. What
     may be absent is filled in: id, @context, issuer, validFrom. The ledger learns how many slots are asked for, no
     more. Signing anchors nothing: `badge-ledger issue` does, and uses the slot in the badge.
+
+    Of several, those that are in the --out folder already are passed over ("present"), so that a run that was broken
+    off can be repeated; --force signs them again, in new slots.
 
     \b
     Example:
@@ -93,9 +113,10 @@ def sign(output: Output, files: tuple[Path, ...], key: Path, url: str, out: Path
     documents = _plan(files, out, force=options["force"])
     with output.progress("checking", len(documents)) as progress:
         for document in documents:
-            _check(document, identity, output.clock.now_ms())
+            if document.open:
+                _check(document, identity, output.clock.now_ms())
             progress.advance()
-    usable = [document for document in documents if document.detail is None]
+    usable = [document for document in documents if document.open]
     if usable:
         asyncio.run(_sign(output, usable, identity, url, policy))
     _write(documents, force=options["force"])
@@ -125,7 +146,9 @@ def _plan(files: tuple[Path, ...], out: Path | None, *, force: bool) -> list[_Do
         raise InputError("two of the files have the same name: sign them into folders of their own")
     for document in documents:
         if document.target is not None and document.target.exists() and not force:
-            raise InputError(f"{document.target} exists; --force replaces it")
+            if not several:
+                raise InputError(f"{document.target} exists; --force replaces it")
+            document.present = True
     return documents
 
 
@@ -202,6 +225,7 @@ def _report(output: Output, documents: list[_Document], publish: dict[str, Any] 
                 "document": str(document.path),
                 "badge": None if document.target is None else str(document.target),
                 "signed": document.signed if document.target is None else None,
+                "result": document.result,
                 "id": None if document.signed is None else document.signed["id"],
                 "slot": document.slot,
                 "detail": document.detail,
@@ -214,15 +238,20 @@ def _report(output: Output, documents: list[_Document], publish: dict[str, Any] 
             if document.target is None:
                 # ASCII, since what no terminal can show would be written as escapes that JSON does not know.
                 output.lines(*json.dumps(document.signed, indent=2).split("\n"))
-        if any(document.target is not None for document in signed):
-            output.table(("badge", "slot"), [(str(document.target), str(document.slot)) for document in signed])
+        table = [
+            (str(document.target), document.result, "" if document.slot is None else str(document.slot))
+            for document in documents
+            if document.target is not None and document.result != "failed"
+        ]
+        if table:
+            output.table(("badge", "result", "slot"), table)
         if publish is not None and signed:
             output.note(
                 f"verifiers find this key only if {publish['id']} lists it; publish there, or add to what stands there:"
             )
             for line in json.dumps(publish, indent=2).splitlines():
                 output.note(line)
-    return 1 if len(signed) < len(documents) else 0
+    return 1 if any(document.detail is not None for document in documents) else 0
 
 
 def _without_none(row: dict[str, Any]) -> dict[str, Any]:

@@ -143,6 +143,39 @@ class TestSign:
         cli.ok("sign", document, "--key", key, "--out", "alice.json", "--force")
         assert entries(Path("alice.json"))
 
+    def test_of_several_what_is_there_is_passed_over(self, cli: Cli, ledger: FakeLedger, key: Path) -> None:
+        """A run that was broken off is repeated: only the rest is signed, and gets slots; --force signs all anew."""
+        for k in range(2):
+            write(cli.folder / "in" / f"{k}.json", name=f"Badge {k}")
+        cli.ok("sign", "in", "--key", key, "--out", "signed")
+        before = Path("signed/0.json").read_bytes()
+        write(cli.folder / "in" / "2.json", name="Badge 2")
+        ran = cli.ok("sign", "in", "--key", key, "--out", "signed")
+        words = [line.split() for line in ran.out.splitlines()]
+        assert [row[:2] for row in words[1:3]] == [["signed/0.json", "present"], ["signed/1.json", "present"]]
+        assert words[3][:2] == ["signed/2.json", "signed"]
+        assert Path("signed/0.json").read_bytes() == before
+        asked = len(ledger.requests)
+        rows = cli.ok("sign", "in", "--key", key, "--out", "signed", "--json").json["badges"]
+        assert [row["result"] for row in rows] == ["present"] * 3
+        assert len(ledger.requests) == asked
+        rows = cli.ok("sign", "in", "--key", key, "--out", "signed", "--force", "--json").json["badges"]
+        assert [row["result"] for row in rows] == ["signed"] * 3
+        assert Path("signed/0.json").read_bytes() != before
+
+    def test_a_transcript_is_told_what_is_signed_here(self, cli: Cli, key: Path) -> None:
+        """Its context is not held; the sentence says what this program signs."""
+        contexts = [
+            "https://www.w3.org/ns/credentials/v2",
+            "https://purl.imsglobal.org/spec/clr/v2p0/context-2.0.1.json",
+        ]
+        file = write(
+            cli.folder / "clr.json", **{"@context": contexts, "type": ["VerifiableCredential", "ClrCredential"]}
+        )
+        ran = cli("sign", file, "--key", key, "--out", "x.json")
+        assert ran.status == 1
+        assert "it signs Open Badges 3.0 and other VC 2.0 credentials under the contexts that it holds" in ran.err
+
     def test_several_need_a_folder(self, cli: Cli, key: Path, document: Path) -> None:
         """And two of one name cannot both lie in it."""
         write(cli.folder / "b" / "badge.json")
