@@ -135,11 +135,13 @@ SQL = re.compile(
 VERIFIER = (
     "ledger.authenticity.check",
     "ledger.authenticity.lists",
+    "ledger.badge_history",
     "ledger.badges",
     "ledger.cli",
     "ledger.cli.inspect",
     "ledger.cli.verify",
     "ledger.cli.verifying",
+    "ledger.dated",
     "ledger.inspection",
     "ledger.merkle",
     "ledger.policy",
@@ -148,6 +150,7 @@ VERIFIER = (
     "ledger.replay",
     "ledger.tlogproof",
     "ledger.verdict",
+    "ledger.verdict_dated",
     "ledger.verify",
 )
 

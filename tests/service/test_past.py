@@ -369,6 +369,22 @@ async def test_a_history_that_is_too_long(
                 await reader.histories(commitment)
 
 
+async def test_the_longest_history(world: World, service: Service, client: Client, party: Party) -> None:
+    """1,000 events are one answer, which holds; one more is too many."""
+    commitment, slot = unique(), party.slot()
+    toggles = [party.suspend(slot), party.reinstate(slot)]
+    await client.submit(party.block([party.issue(slot, commitment), *toggles * 400]))
+    for _ in range(49):
+        await client.submit(party.block(toggles * 2))
+    await client.submit(party.block([*toggles, party.suspend(slot)]))
+    async with LedgerClient(client.url) as reader:
+        proven = await history(world, reader, commitment)
+        assert (len(proven.events), proven.state) == (1_000, "suspended")
+        await client.submit(party.block([party.revoke(slot)]))
+        with pytest.raises(TooLarge):
+            await reader.histories(commitment)
+
+
 async def test_histories_of_nothing(client: Client, party: Party, refuses: Refuses) -> None:
     """A commitment that nobody anchored, and what is none."""
     await refuses(client.get(f"/v1/badges/{unique().hex()}/history"), 404, "not-found")
