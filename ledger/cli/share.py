@@ -34,6 +34,7 @@ ADD_TO_PROFILE: Final = "https://www.linkedin.com/profile/add"
 @url_option
 @option("--organization-id", type=click.IntRange(1), metavar="NUMBER", help="The issuer's number at LinkedIn.")
 @option("--organization-name", metavar="NAME", help="The issuer's name, without a number.  [default: the badge's]")
+@option("--name", metavar="NAME", help="What the badge is called.  [default: its achievement's name]")
 @option("--receipt", "receipt_path", type=click.Path(path_type=Path), help="Its receipt.  [default: beside the badge]")
 @option("--key", type=click.Path(dir_okay=False, path_type=Path), help="The issuer's key, to find its salt key.")
 @option("--salt-key", type=click.Path(dir_okay=False, path_type=Path), help="Show it as salted with this key.")
@@ -57,10 +58,20 @@ def share(output: Output, badge: Path, url: str, **options: Any) -> None:
     read = read_badge(badge)
     commitment = _commitment(badge, read, options).hex()
     page = f"{url.rstrip('/')}/b/{commitment}"
-    name = options["organization_name"]
-    if name is None and options["organization_id"] is None:
-        name = _issuer_name(read.document)
-    link = add_to_profile(read, page, commitment, organization_id=options["organization_id"], organization_name=name)
+    organization = options["organization_name"]
+    if organization is None and options["organization_id"] is None:
+        organization = _issuer_name(read.document)
+    name = options["name"] or read.name
+    link = add_to_profile(
+        read,
+        page,
+        commitment,
+        name=name,
+        organization_id=options["organization_id"],
+        organization_name=organization,
+    )
+    if not name:
+        output.note("the link names no certification, because the badge carries no name of what it is for: --name does")
     if output.json:
         output.document({"badge": str(badge), "commitment": commitment, "page": page, "linkedin": link})
         return
@@ -70,12 +81,18 @@ def share(output: Output, badge: Path, url: str, **options: Any) -> None:
 
 
 def add_to_profile(
-    badge: Badge, page: str, commitment: str, *, organization_id: int | None, organization_name: str | None
+    badge: Badge,
+    page: str,
+    commitment: str,
+    *,
+    name: str | None,
+    organization_id: int | None,
+    organization_name: str | None,
 ) -> str:
-    """The link for a badge whose public page is `page`. Dates are in UTC."""
+    """The link for a badge whose public page is `page`, called `name`. Dates are in UTC."""
     fields: dict[str, Any] = {
         "startTask": "CERTIFICATION_NAME",
-        "name": badge.name,
+        "name": name,
         "organizationId": organization_id,
         "organizationName": organization_name,
     }

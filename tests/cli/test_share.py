@@ -48,7 +48,9 @@ class TestLink:
     def test_every_field_is_the_badges(self) -> None:
         """Dates in UTC: the last hour of the year, in a zone west of it, is the next year's. The name to the letter."""
         badge = read(document(validUntil="2028-02-29T00:00:00Z"))
-        link = add_to_profile(badge, "https://l.example/b/00", "00", organization_id=None, organization_name="A & B")
+        link = add_to_profile(
+            badge, "https://l.example/b/00", "00", name=badge.name, organization_id=None, organization_name="A & B"
+        )
         assert fields(link) == {
             "startTask": "CERTIFICATION_NAME",
             "name": "Löten + Schweißen? 100%",
@@ -66,14 +68,18 @@ class TestLink:
     def test_what_is_not_known_is_left_out(self) -> None:
         """No empty parameters."""
         badge = read(document(validFrom=None, credentialSubject={"id": "did:example:s"}))
-        link = add_to_profile(badge, "https://l.example/b/00", "00", organization_id=7, organization_name=None)
+        link = add_to_profile(
+            badge, "https://l.example/b/00", "00", name=badge.name, organization_id=7, organization_name=None
+        )
         assert fields(link).keys() == {"startTask", "organizationId", "certUrl", "certId"}
 
     @pytest.mark.parametrize("name", samples(BadgeIssuer(bytes(32))))
     def test_nothing_of_the_recipient_is_in_it(self, name: str) -> None:
         """Neither an address nor its hash, in no form of badge."""
         badge = read(samples(BadgeIssuer(bytes(32)))[name])
-        link = add_to_profile(badge, "https://l.example/b/00", "00", organization_id=7, organization_name=None)
+        link = add_to_profile(
+            badge, "https://l.example/b/00", "00", name=badge.name, organization_id=7, organization_name=None
+        )
         text = json.dumps(badge.document)
         assert "recipient" in text or "credentialSubject" in text
         for word in ("mailto", "%40", "sha256", "salt", "recipient", "identity"):
@@ -126,6 +132,21 @@ class TestShare:
         assert organization("--organization-id", "1337") == {"organizationId": "1337"}
         both = cli("share", file, "--url", PUBLIC, "--organization-id", "7", "--organization-name", "x")
         assert "give one of them" in both.err
+
+    def test_the_name_is_the_badges_or_given_and_told_if_there_is_none(self, cli: Cli, badges: Badges) -> None:
+        """A hosted Open Badges 2.0 assertion names its class only by address."""
+        named, nameless = badges.signed("a.json", 1), badges.hosted("b.json", 2)
+        plain = json.loads(nameless.read_bytes())
+        plain["badge"] = "https://academy.example/class/1"
+        nameless.write_text(json.dumps(plain))
+        own = cli.ok("share", named, "--url", PUBLIC, "--json")
+        assert (fields(own.json["linkedin"])["name"], own.err) == (read(named.read_bytes()).name, "")
+        given = cli.ok("share", named, "--url", PUBLIC, "--name", "Welding & more", "--json")
+        assert fields(given.json["linkedin"])["name"] == "Welding & more"
+        salt = ("--salt-key", "acme.key.salt")
+        without = cli.ok("share", nameless, "--url", PUBLIC, *salt)
+        assert "the link names no certification" in without.err
+        assert cli.ok("share", nameless, "--url", PUBLIC, *salt, "--name", "Welding").err == ""
 
     def test_an_address_of_this_machine_only_is_told(self, cli: Cli, badges: Badges) -> None:
         """Nobody else would see that page; what is no address is refused."""
