@@ -43,7 +43,11 @@ _HOSTED = {
     "issuedOn": "2025-01-01T00:00:00Z",
 }
 _SIGNED = json.dumps(credential("https://school.example/badges", proof=PROOF))
+_ENVELOPE = {"@context": "https://www.w3.org/ns/credentials/v2", "type": "EnvelopedVerifiableCredential"}
 _JWS = compact({"alg": "EdDSA"}, credential("did:web:school.example") | {"iss": "did:web:school.example"}, bytes(64))
+_HEADER, _PAYLOAD, _SIGNATURE = _JWS.split(".")
+_FLATTENED = {"payload": _PAYLOAD, "protected": _HEADER, "signature": _SIGNATURE}
+_ENVELOPE["id"] = f"data:application/vc+jwt,{_JWS}"
 
 #: name, what it shows, text of the badge, whether a salt is used
 _GOOD = (
@@ -56,6 +60,8 @@ _GOOD = (
     ("json-signed", "JSON with a proof, which cannot be guessed: no salt", _SIGNED, False),
     ("json-signed-salted", "a salt is allowed there too", _SIGNED, True),
     ("jws", "a compact JWS is the exact token, outer white space removed", f"\n {_JWS}\r\n", False),
+    ("jws-enveloped", "an envelope is the token in it", json.dumps(_ENVELOPE), False),
+    ("jws-flattened", "so is a JWS in JSON", json.dumps(_FLATTENED), False),
 )  # fmt: skip
 
 _BASE = _PLAIN.rstrip()[:-1]
@@ -76,6 +82,19 @@ _REFUSED = (
     ("address", "https://school.example/assertions/1"),
     ("revoked that is neither true nor false", json.dumps(_HOSTED | {"revoked": "true"})),
     ("presentation", json.dumps(credential("did:web:a.example") | {"type": "VerifiablePresentation"})),
+    (
+        "envelope that is a credential, too",
+        json.dumps(
+            credential("did:web:a.example")
+            | _ENVELOPE
+            | {"type": ["VerifiableCredential", "EnvelopedVerifiableCredential"]}
+        ),
+    ),
+    ("envelope with a name", json.dumps(_ENVELOPE | {"name": "Doctorate"})),
+    ("envelope in keywords", json.dumps({"@id": _ENVELOPE["id"], "@type": _ENVELOPE["type"]})),
+    ("envelope with a context of its own", json.dumps(_ENVELOPE | {"@context": [{"type": "urn:x"}]})),
+    ("envelope and JWS in JSON", json.dumps(_ENVELOPE | _FLATTENED)),
+    ("JWS in JSON with a credential's members", json.dumps(credential("did:web:a.example") | _FLATTENED)),
     ("JWS with padding", _JWS + "="),
     ("JWS without a signature", _JWS.rpartition(".")[0] + "."),
     ("JWS with spare bits", _JWS[:-1] + "B"),

@@ -90,15 +90,50 @@ function isProof(proof) {
 const COMPACT = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
 const UNREADABLE = "malformed-badge";
 
+// The compact JWS that a JSON document wraps, null if none.
+const ENVELOPE = "EnvelopedVerifiableCredential";
+const ENVELOPE_CONTEXT = "https://www.w3.org/ns/credentials/v2";
+const DATA_URL = /^data:application\/(?:vc\+jwt|vc\+ld\+jwt|vc-ld\+jwt|jwt),([A-Za-z0-9._-]+)$/i;
+
+function tokenIn(document) {
+  const only = (...names) => need([...document.keys()].every((name) => names.includes(name)), UNREADABLE);
+  const isAlone = (name, text) => [document.get(name)].flat().length === 1 && [document.get(name)].flat()[0] === text;
+  const types = [document.get("type"), document.get("@type")].flat();
+  if (types.some((type) => typeof type === "string" && type.endsWith(ENVELOPE))) {
+    only("@context", "id", "type");
+    need(isAlone("type", ENVELOPE) && (!document.has("@context") || isAlone("@context", ENVELOPE_CONTEXT)), UNREADABLE);
+    const url = document.get("id");
+    const [, token] = (typeof url === "string" && DATA_URL.exec(url)) || [];
+    need(token && COMPACT.test(token), UNREADABLE);
+    return token;
+  }
+  if (!document.has("payload") || !(document.has("signature") || document.has("signatures"))) return null;
+  let holder = document;
+  if (document.has("signatures")) {
+    only("payload", "signatures");
+    const signatures = document.get("signatures");
+    need(Array.isArray(signatures) && signatures.length === 1 && signatures[0] instanceof Map, UNREADABLE);
+    [holder] = signatures;
+    need([...holder.keys()].every((name) => ["protected", "signature"].includes(name)), UNREADABLE);
+  } else only("payload", "protected", "signature");
+  const parts = [holder.get("protected"), document.get("payload"), holder.get("signature")];
+  need(parts.every((part) => typeof part === "string" && /^[A-Za-z0-9_-]+$/.test(part)), UNREADABLE);
+  return parts.join(".");
+}
+
 export function readBadge(bytes) {
   need(bytes.length <= 2 << 20, UNREADABLE);
   const text = utf8(bytes)?.replace(/^[ \t\r\n]+|[ \t\r\n]+$/g, "");
   need(text, UNREADABLE);
-  if (!COMPACT.test(text)) {
-    const document = parseJson(bytes, UNREADABLE);
-    const hasProof = [document.get("proof")].flat().some(isProof);
-    return { form: 2, canonical: Buffer.from(jcs(document)), hasProof, ...readClaims(document, null) };
-  }
+  if (COMPACT.test(text)) return readToken(text);
+  const document = parseJson(bytes, UNREADABLE);
+  const token = tokenIn(document);
+  if (token !== null) return readToken(token);
+  const hasProof = [document.get("proof")].flat().some(isProof);
+  return { form: 2, canonical: Buffer.from(jcs(document)), hasProof, ...readClaims(document, null) };
+}
+
+function readToken(text) {
   const parts = text.split(".").map((part) => base64(part, "base64url"));
   need(parts.every((part) => part?.length), UNREADABLE);
   const [header, payload] = parts.slice(0, 2).map((part) => parseJson(part, UNREADABLE));
