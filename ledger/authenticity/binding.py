@@ -13,6 +13,9 @@ it is none of them, the signature is invalid; where they are not known, it is se
 and that the issuer's document does not hold, leaves the signature unchecked: issuers rotate keys, and what the key was
 cannot be known.
 
+A key that its document has revoked, or that has expired by it, is found all the same, with a `lapse`: a signature by it
+holds, and says nothing, since it can have been made after the key was lost.
+
 On a host that many issuers share, way 4 trusts the host to keep them apart; a finding by it carries a note. A pin
 speaks for its own identifier only, whatever its host.
 
@@ -34,22 +37,26 @@ from ledger.errors import MalformedInput
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A key that the signature may be by. name: for people. doubt: why it is not bound to the issuer, None if it is."""
+    """A key that the signature may be by. name: for people. doubt: why it is not bound to the issuer, None if it is.
+
+    lapse: why it no longer counts (`Method.lapse`), None if it does.
+    """
 
     key: PublicKey
     name: str
     doubt: str | None = None
     note: str | None = None
+    lapse: str | None = None
 
 
 def candidates(
-    keys: KeySource, issuer: str | None, reference: str | None, carried: PublicKey | None = None
+    keys: KeySource, issuer: str | None, reference: str | None, carried: PublicKey | None = None, *, now_s: int
 ) -> tuple[Candidate, ...]:
     """The keys to try, at least one, at most MAX_KEYS.
 
     issuer: the badge's. reference: the name that the signature gives its key (`verificationMethod`, `kid`), absolute or
-    a fragment of the issuer's identifier. carried: the key that the badge carries beside it. Raises NotChecked or
-    Invalid.
+    a fragment of the issuer's identifier. carried: the key that the badge carries beside it. now_s: when the keys are
+    to count, seconds; of several, those that do come first. Raises NotChecked or Invalid.
     """
     name = _absolute(issuer, reference)
     spelled = _spelled(keys, name, carried)
@@ -58,12 +65,14 @@ def candidates(
             raise NotChecked("the badge does not name its issuer")
         holder = keys.holder(issuer)
     except NotChecked as reason:
-        return _by_reference(keys, issuer, name, spelled, str(reason), has_spoken=False)
-    return _by_issuer(keys, holder, name, spelled)
+        found = _by_reference(keys, issuer, name, spelled, str(reason), now_s, has_spoken=False)
+    else:
+        found = _by_issuer(keys, holder, name, spelled, now_s)
+    return tuple(sorted(found, key=lambda candidate: candidate.lapse is not None))
 
 
 def _by_issuer(
-    keys: KeySource, holder: KeyHolder, name: str | None, spelled: PublicKey | None
+    keys: KeySource, holder: KeyHolder, name: str | None, spelled: PublicKey | None, now_s: int
 ) -> tuple[Candidate, ...]:
     """The keys of an issuer who is known."""
     method = holder.method(name) if name is not None else None
@@ -71,27 +80,38 @@ def _by_issuer(
         if not method.asserts:
             raise Invalid("the issuer's document does not list the key under assertionMethod")
         _agree(method, spelled)
-        return (Candidate(method.key, name),)
+        return (Candidate(method.key, name, lapse=method.lapse(now_s)),)
     asserting = holder.asserting()
     if spelled is not None:
-        if any(method.key == spelled for method in asserting):
-            return (Candidate(spelled, name or _fingerprint(spelled)),)
+        same = [method for method in asserting if method.key == spelled]
+        if same:
+            return tuple(Candidate(spelled, name or _fingerprint(spelled), lapse=one.lapse(now_s)) for one in same)
         raise Invalid("the key that the badge is signed with is none of its issuer's")
     if name in (None, holder.id) or all(method.id is None for method in asserting):
         if not asserting:
             raise NotChecked("the issuer's document lists no key under assertionMethod")
-        return tuple(Candidate(method.key, method.id or _fingerprint(method.key)) for method in asserting[:MAX_KEYS])
+        return tuple(
+            Candidate(method.key, method.id or _fingerprint(method.key), lapse=method.lapse(now_s))
+            for method in asserting[:MAX_KEYS]
+        )
     why = f"the issuer's document holds no key {shown(name)}"
     if not holder.id.startswith("did:"):
         # An https issuer may have keys at other addresses; since its own document was found, only a pin binds them.
-        return _by_reference(keys, holder.id, name, None, why, has_spoken=True)
+        return _by_reference(keys, holder.id, name, None, why, now_s, has_spoken=True)
     if holder.origin == "identifier" or (name or "").partition("#")[0] != holder.id:
         raise Invalid("the badge is signed with the key of somebody else than its issuer")
     raise NotChecked(why)
 
 
 def _by_reference(
-    keys: KeySource, issuer: str | None, name: str | None, spelled: PublicKey | None, why: str, *, has_spoken: bool
+    keys: KeySource,
+    issuer: str | None,
+    name: str | None,
+    spelled: PublicKey | None,
+    why: str,
+    now_s: int,
+    *,
+    has_spoken: bool,
 ) -> tuple[Candidate, ...]:
     """The keys behind the name itself, of an issuer whose own document is not to be had, or lacks them."""
     if issuer is not None and is_self_describing(issuer):
@@ -109,7 +129,8 @@ def _by_reference(
             doubt = None if tie else f"nothing ties the key {shown(name)} to the badge's issuer: {why}"
             note = "the key is one that the issuer's host serves, not one in the issuer's own document"
             return tuple(
-                Candidate(method.key, name, doubt, note if tie == "host" else None) for method in methods[:MAX_KEYS]
+                Candidate(method.key, name, doubt, note if tie == "host" else None, method.lapse(now_s))
+                for method in methods[:MAX_KEYS]
             )
     if spelled is not None:
         return (Candidate(spelled, name or _fingerprint(spelled), f"the badge itself carries its key, and {why}"),)

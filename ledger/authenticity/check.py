@@ -30,7 +30,9 @@ def check(badge: Badge, *, keys: KeySource, contexts: Contexts, now_s: int) -> A
     """What the badge's own signature is worth, at `now_s` (seconds). Raises nothing for what a badge may hold."""
     if badge.form == FORM_JWS:
         is_assertion = badge.kind.startswith(("ob1", "ob2"))
-        return check_jws(decode_compact(badge.canonical), badge.issuer, keys=keys, is_assertion=is_assertion)
+        return check_jws(
+            decode_compact(badge.canonical), badge.issuer, keys=keys, now_s=now_s, is_assertion=is_assertion
+        )
     return check_document(badge.document, badge.issuer, keys=keys, contexts=contexts, now_s=now_s)
 
 
@@ -59,15 +61,17 @@ def check_document(
     return _joined(findings)
 
 
-def check_jws(jws: CompactJws, issuer: str | None, *, keys: KeySource, is_assertion: bool = False) -> Authenticity:
+def check_jws(
+    jws: CompactJws, issuer: str | None, *, keys: KeySource, now_s: int, is_assertion: bool = False
+) -> Authenticity:
     """What a token by `issuer` is worth; `is_assertion`: it is a signed Open Badges 2.0 assertion, not a credential."""
     named = jws.algorithm if _ALGORITHM_NAME.fullmatch(jws.algorithm) else "unknown"
     scheme = f"{'JWS' if is_assertion else 'JWT'} {named}"
     try:
         if is_assertion:
-            key, issuer = check_assertion(jws, issuer, keys)
+            key, issuer = check_assertion(jws, issuer, keys, now_s)
         else:
-            key = check_token(jws, issuer, keys)
+            key = check_token(jws, issuer, keys, now_s)
     except Invalid as reason:
         return Authenticity("invalid", scheme, reason=str(reason))
     except NotChecked as reason:
@@ -82,6 +86,9 @@ def check_jws(jws: CompactJws, issuer: str | None, *, keys: KeySource, is_assert
 def _holds(key: Candidate, scheme: str, issuer: str | None, notes: tuple[str, ...] = ()) -> Authenticity:
     name = shown(key.name).strip("`")
     notes += () if key.note is None else (key.note,)
+    if key.lapse is not None:
+        reason = f"the signature holds, but the key {key.lapse}: nobody can tell whether it was made before"
+        return Authenticity("not-checked", scheme, name, None, reason, notes)
     if key.doubt is not None:
         return Authenticity("self-asserted", scheme, name, None, key.doubt, notes)
     return Authenticity("verified", scheme, name, issuer, None, notes)

@@ -126,7 +126,7 @@ def check_proof(unsecured: Unsecured, proof: Document, issuer: str | None, *, ke
     if not isinstance(method, str):
         raise NotChecked("the proof does not name its key by an identifier")
     # The keys first: looking them up costs little, and what cannot be bound need not be canonicalized.
-    possible = candidates(keys, issuer, method)
+    possible = candidates(keys, issuer, method, now_s=now_s)
     fitting = [candidate for candidate in possible if candidate.key.kind in suite.kinds]
     if not fitting:
         raise Invalid(f"the key is not one that {name} signs with")

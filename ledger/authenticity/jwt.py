@@ -15,6 +15,7 @@ extensions that this code does not know, so its token is not checked (RFC 7515 s
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ledger.authenticity.binding import Candidate, candidates
@@ -28,13 +29,13 @@ from ledger.errors import MalformedInput
 _SECRET = ("HS256", "HS384", "HS512")
 
 
-def check_token(jws: CompactJws, issuer: str | None, keys: KeySource) -> Candidate:
+def check_token(jws: CompactJws, issuer: str | None, keys: KeySource, now_s: int) -> Candidate:
     """The key under which a credential's token holds. Raises NotChecked or Invalid."""
     _require_algorithm(jws)
-    return _first_that_holds(jws, candidates(keys, issuer, _kid(jws.header), _carried(jws.header)))
+    return _first_that_holds(jws, candidates(keys, issuer, _kid(jws.header), _carried(jws.header), now_s=now_s))
 
 
-def check_assertion(jws: CompactJws, issuer: str | None, keys: KeySource) -> tuple[Candidate, str | None]:
+def check_assertion(jws: CompactJws, issuer: str | None, keys: KeySource, now_s: int) -> tuple[Candidate, str | None]:
     """The key under which a signed Open Badges 2.0 assertion holds, and the badge's issuer where its class names one.
 
     Raises NotChecked or Invalid.
@@ -46,8 +47,9 @@ def check_assertion(jws: CompactJws, issuer: str | None, keys: KeySource) -> tup
             issuer = _class_issuer(jws.payload, keys)
         except NotChecked as reason:
             doubt = f"the badge names its issuer only by its badge class, and {reason}"
-    found = _first_that_holds(jws, candidates(keys, issuer, _creator(jws.payload), _carried(jws.header)))
-    return (found if doubt is None else Candidate(found.key, found.name, doubt)), issuer
+    possible = candidates(keys, issuer, _creator(jws.payload), _carried(jws.header), now_s=now_s)
+    found = _first_that_holds(jws, possible)
+    return (found if doubt is None else replace(found, doubt=doubt, note=None)), issuer
 
 
 def _require_algorithm(jws: CompactJws) -> None:

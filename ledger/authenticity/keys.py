@@ -14,7 +14,9 @@ A document, and so a pin's FILE, is one of
     BadgeClass (Open Badges 2.0)                    issuer: whose badges these are
     PEM public key, Multikey                        one key, nothing else
 
-A method that the document gives to another controller, or does not list under `assertionMethod`, asserts nothing.
+A method that the document gives to another controller, or does not list under `assertionMethod`, asserts nothing. One
+that its document ends (`revoked`, `expires`; of a JWK `revoked.revoked_at`, `exp`) is read with these ends, and whoever
+uses it asks whether one of them has come: Controlled Identifiers section 2.2, OpenID Federation section 8.7.
 
 What this module does not do: fetch, or decide whether a badge may be signed by a key (`ledger.authenticity.binding`).
 """
@@ -23,12 +25,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from ledger.authenticity.model import NotChecked, shown
 from ledger.authenticity.publickey import PublicKey, decode_base64url, parse_jwk, parse_multikey, parse_pem
 from ledger.badges import strict_json
-from ledger.errors import InputError, MalformedInput
+from ledger.badges.dates import parse_date_ms
+from ledger.errors import InputError, MalformedBadge, MalformedInput
 
 #: The most keys of one document that are looked at.
 MAX_KEYS: Final = 64
@@ -40,6 +43,13 @@ MAX_DOCUMENT_BYTES: Final = 1024 * 1024
 Origin = Literal["identifier", "pin", "network"]
 
 
+class End(NamedTuple):
+    """When a key ceases to count, Unix milliseconds, and why: what follows "the key"."""
+
+    at_ms: int
+    why: str
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
     """A key under its name. id: absolute, None for a key without one. asserts: whether it may sign credentials."""
@@ -47,6 +57,14 @@ class Method:
     id: str | None
     key: PublicKey
     asserts: bool = True
+    ends: tuple[End, ...] = ()
+
+    def lapse(self, now_s: int) -> str | None:
+        """Why the key no longer counts at `now_s`, seconds; None if it does.
+
+        The signature's own date cannot rescue it: whoever holds a stolen key writes any date.
+        """
+        return next((end.why for end in self.ends if end.at_ms <= now_s * 1000), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,15 +214,15 @@ def _read_identifier(did: str) -> KeyHolder:
     text = did[len("did:key:") :]
     if did.startswith("did:key:"):
         return KeyHolder(did, "identifier", (Method(f"{did}#{text}", parse_multikey(text)),))
-    key = parse_jwk(parse_json(decode_base64url(text, "the did:jwk")))
-    return KeyHolder(did, "identifier", (Method(f"{did}#0", key),))
+    jwk = parse_json(decode_base64url(text, "the did:jwk"))
+    return KeyHolder(did, "identifier", (Method(f"{did}#0", parse_jwk(jwk), ends=_jwk_ends(jwk)),))
 
 
 def _read_document(identifier: str, document: dict[str, Any]) -> list[Method]:
     if "publicKeyPem" in document:
         if document.get("id", identifier) != identifier:
             raise MalformedInput("the CryptographicKey has another id")
-        return [Method(identifier, _pem_of(document))]
+        return [Method(identifier, _pem_of(document), ends=_ends(document))]
     if "kty" in document:
         return [_jwk_method(identifier, document)]
     if isinstance(document.get("keys"), list):
@@ -231,7 +249,9 @@ def _read_controlled(identifier: str, document: dict[str, Any]) -> list[Method]:
             continue
         key = _tried(_method_key, item)
         if key is not None:
-            methods.append(Method(name, key, name in granted))
+            jwk = item.get("publicKeyJwk")
+            ends = _ends(item) + (_jwk_ends(jwk) if isinstance(jwk, dict) else ())
+            methods.append(Method(name, key, name in granted, ends))
     return methods
 
 
@@ -246,17 +266,43 @@ def _method_key(method: dict[str, Any]) -> PublicKey:
 def _profile_method(identifier: str, item: Any) -> Method:
     if not isinstance(item, dict) or item.get("owner") != identifier or not isinstance(item.get("id"), str):
         raise MalformedInput("this is no CryptographicKey of the profile")
-    return Method(item["id"], _pem_of(item))
+    return Method(item["id"], _pem_of(item), ends=_ends(item))
 
 
 def _jwk_method(identifier: str, jwk: Any) -> Method:
     key = parse_jwk(jwk)
     kid = jwk.get("kid")
+    ends = _jwk_ends(jwk)
     if not isinstance(kid, str) or not kid:
-        return Method(None, key)
+        return Method(None, key, ends=ends)
     # An absolute kid is its own name, any other is a fragment of the document's address.
     absolute = kid.startswith("did:") or "://" in kid
-    return Method(kid if absolute else f"{identifier}#{kid.removeprefix('#')}", key)
+    return Method(kid if absolute else f"{identifier}#{kid.removeprefix('#')}", key, ends=ends)
+
+
+def _jwk_ends(jwk: dict[str, Any]) -> tuple[End, ...]:
+    revoked = jwk.get("revoked")
+    return _ends(
+        {
+            "revoked": revoked.get("revoked_at", revoked) if isinstance(revoked, dict) else revoked,
+            "expires": jwk.get("exp"),
+        }
+    )
+
+
+def _ends(document: dict[str, Any]) -> tuple[End, ...]:
+    """The ends that a key's document sets. One that cannot be read has always come."""
+    ends = []
+    for name, what in (("revoked", "was revoked"), ("expires", "expired")):
+        value = document.get(name)
+        try:
+            at_ms = parse_date_ms(value, name)
+        except MalformedBadge:
+            ends.append(End(0, f"has a date `{name}` that cannot be read"))
+        else:
+            if at_ms is not None:
+                ends.append(End(at_ms, f"{what} on {shown(str(value))}, by the document that it stands in"))
+    return tuple(ends)
 
 
 def _pem_of(document: dict[str, Any]) -> PublicKey:

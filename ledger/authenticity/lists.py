@@ -144,7 +144,7 @@ def _read(
         raise NotChecked("what the badge names as its status list is none")
     issuer = _issuer(credential, document if jws is not None else {})
     if jws is not None:
-        signature = check_jws(jws, issuer, keys=keys)
+        signature = check_jws(jws, issuer, keys=keys, now_s=now_s)
     else:
         signature = check_document(document, issuer, keys=keys, contexts=contexts, now_s=now_s)
     _require_authority(badge, address, issuer, signature, own, keys)
