@@ -83,8 +83,8 @@ class BadgeElsewhere(MalformedBadge):
 
     slug, title = "badge-elsewhere", "Only the address of a badge was handed in"
 
-    def __init__(self, detail: str, *, url: str) -> None:
-        super().__init__(detail)
+    def __init__(self, detail: str, *, url: str = "", **members: Any) -> None:
+        super().__init__(detail, **members)
         self.url = url
 
 

@@ -52,7 +52,6 @@ def witness(output: Output, keys: tuple[Path, ...], logs: Path, state: Path, **o
 
     \b
     Example:
-      badge-ledger keygen witness.key --kind witness-pq --name witness.example/w1
       badge-ledger witness --witness-key witness.key --logs logs.txt --new-state     # the first time
       badge-ledger witness --witness-key witness.key --logs logs.txt                 # ever after
       badge-ledger witness --witness-key auditor.key --logs logs.txt --audit ledger.example/2026=https://ledger.example/

@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -177,12 +178,17 @@ class Server:
         self.port = port
 
     def add(self, count: int) -> None:
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
-            for k in range(count):
+        """All at once: an add is answered once its batch is integrated, and a batch waits a second for company."""
+
+        def post(k: int) -> None:
+            with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
                 connection.request("POST", "/add", f"{time.time_ns()} {k}".encode())
                 response = connection.getresponse()
                 assert response.status == 200, response.read()
                 response.read()
+
+        with ThreadPoolExecutor(64) as pool:
+            list(pool.map(post, range(count)))
 
     def head(self, least: int) -> tuple[Checkpoint, bytes]:
         """The first head of at least that size."""

@@ -162,6 +162,9 @@ METRICS = {
     "badge_ledger_publisher": set(),
     "badge_ledger_stopped": set(),
     "badge_ledger_lookup_recent_entries": set(),
+    "badge_ledger_quorum_waiting_seconds": set(),
+    "badge_ledger_witness_failures": {"witness"},
+    "badge_ledger_witness_lag": {"witness"},
 }
 
 
