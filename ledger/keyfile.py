@@ -184,10 +184,16 @@ def load_key(path: str | os.PathLike[str]) -> PrivateKey:
     except OSError as error:
         raise KeyFileError(f"{path}: {_reason(error)}") from error
     try:
-        _check_private(path, os.fstat(fd))  # of the file that is open, whatever the path names by now
+        status = os.fstat(fd)  # of the file that is open, whatever the path names by now
+        if not stat.S_ISREG(status.st_mode):
+            raise KeyFileError(f"{path}: not a regular file")
         data = b""
         while len(data) <= MAX_FILE_BYTES and (piece := os.read(fd, MAX_FILE_BYTES)):
             data += piece
+        if not data.startswith(HEADER.encode()):
+            # No word about permissions to who has named another file, which may well be for everybody.
+            raise KeyFileError(f"{path}: is no key file: its first line is not {HEADER!r}")
+        _check_private(path, status)
     except OSError as error:
         raise KeyFileError(f"{path}: {_reason(error)}") from error
     finally:
@@ -285,8 +291,6 @@ def _parse_seed(text: str) -> bytes:
 
 
 def _check_private(path: str | os.PathLike[str], status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise KeyFileError(f"{path}: not a regular file")
     if status.st_uid not in (os.geteuid(), 0):
         raise KeyFileError(f"{path}: belongs to user {status.st_uid}; it must belong to who uses it")
     if status.st_mode & 0o077:

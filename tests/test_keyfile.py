@@ -134,6 +134,14 @@ def test_files_open_to_others_are_refused(tmp_path: Path, mode: int) -> None:
     assert "chmod 600" in refused(write(tmp_path / "k", format_key(EVERY_KIND[0]), mode))
 
 
+def test_what_is_no_key_file_is_told_so_first(tmp_path: Path) -> None:
+    """Before anything is said of permissions: to make another file private would be the wrong advice."""
+    for content in ("", "-----BEGIN PRIVATE KEY-----\n", "{}", b"\xff"):
+        detail = refused(write(tmp_path / "k", content, 0o644))
+        assert "is no key file" in detail
+        assert "chmod" not in detail
+
+
 @pytest.mark.parametrize("mode", [0o400, 0o600, 0o700])
 def test_files_of_the_owner_alone_are_read(tmp_path: Path, mode: int) -> None:
     """Read-only too."""

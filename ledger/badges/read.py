@@ -37,6 +37,8 @@ from ledger.errors import BadgeElsewhere, MalformedBadge
 MAX_NESTED: Final = 1_000
 
 _WHITESPACE = b" \t\n\r"
+#: How text that is meant as JSON begins, byte order marks included.
+_JSON_BEGINS = (b"{", b"[", b'"', b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 
 
 def read(data: bytes) -> Badge:
@@ -101,6 +103,10 @@ def _read_document(document: dict[str, Any], canonical: bytes | None, wrapping: 
         url = address_in(document)
         if url is not None:
             raise _elsewhere(url, wrapping)
+    if not text.startswith(_JSON_BEGINS):
+        if wrapping == "plain":
+            raise MalformedBadge("this is neither JSON, nor a token (JWT, JWS), nor a PNG or SVG image")
+        raise MalformedBadge("what is baked into the image is neither JSON nor a token (JWT, JWS)")
         raise MalformedBadge("the JSON is neither an Open Badges assertion nor a verifiable credential")
     return Badge(
         form=FORM_JSON,

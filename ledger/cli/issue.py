@@ -117,6 +117,7 @@ class _Run:
     async def read(self, files: tuple[Path, ...], workers: Workers) -> None:
         """Every badge with its commitment, unusable ones with the reason, and the names of their receipts."""
         started = self._output.clock.monotonic()
+        from ledger.cli.files import BADGE_SUFFIXES
         from ledger.cli.naming import name_receipts
         from ledger.cli.reading import items_of, prepare
         from ledger.cli.sources import Listing
@@ -125,6 +126,11 @@ class _Run:
         log = await self._open_log()
         sources = iter(Listing(files, self._out))
         first = next(chunked(sources, POOL_FROM), [])
+        if not first:
+            raise InputError(
+                f"there is nothing to issue in {', '.join(map(str, files))}: no row of a manifest, no file of a folder "
+                f"that ends in {', '.join(BADGE_SUFFIXES)} and is no receipt"
+            )
         rules = self._rules(log, few=len(first) <= _CHECKED)
         # Whether there are so many that processes pay is known before the last one is listed.
         workers.start(processes_for(len(first)))
@@ -188,7 +194,7 @@ class _Run:
             self._identity = await with_index(self._identity, client)
             with (
                 Journal(self._out, log.origin, self._identity.issuer) as journal,
-                self._output.progress("issuing", 2 * len(usable)) as progress,
+                self._output.progress("issuing", len(usable)) as progress,
                 ReceiptWriter(
                     client,
                     log,
@@ -196,7 +202,7 @@ class _Run:
                     workers,
                     profile=self._options["profile"],
                     policy=self._policy,
-                    advance=progress.advance,
+                    advance=lambda steps: progress.advance(steps / 2),
                 ) as writer,
             ):
                 issuance = Issuance(
@@ -210,7 +216,7 @@ class _Run:
                     policy=self._policy,
                     patience_s=self._options["patience"],
                     on_logged=queue.put_nowait,
-                    advance=progress.advance,
+                    advance=lambda steps: progress.advance(steps / 2),
                     on_retry=lambda error, pause: self._output.note(f"{error.detail}; repeating in {pause:.0f} s"),
                 )
                 stopped = await self._both(issuance.run(usable), writer.write_all(queue), queue)

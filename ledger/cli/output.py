@@ -145,8 +145,8 @@ class Progress:
         self._bar = bar
         self._task = task
 
-    def advance(self, steps: int = 1) -> None:
-        """`steps` more are done."""
+    def advance(self, steps: float = 1) -> None:
+        """`steps` more are done; whole ones are shown."""
         if self._bar is not None:
             self._bar.advance(self._task, steps)
 

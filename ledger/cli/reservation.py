@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ledger.cli.identity import WINDOW_MS, Identity, Log, new_nonce
+from ledger.cli.output import counted
 from ledger.errors import OperationError
 from ledger.message import slots_message
 
@@ -32,5 +33,5 @@ async def reserve(client: LedgerClient, log: Log, identity: Identity, count: int
         signature=identity.key.sign(message),
     )
     if not slots or len(slots) > count or len(set(slots)) != len(slots):
-        raise OperationError(f"the ledger handed out {len(slots)} slots where {count} were asked for")
+        raise OperationError(f"the ledger handed out {counted(len(slots), 'slot')} where {count} were asked for")
     return slots

@@ -27,6 +27,7 @@ import msgspec
 from ledger.cli.archive import Archive
 from ledger.cli.files import BADGE_SUFFIXES, RECEIPT_SUFFIX, is_receipt, walk
 from ledger.cli.naming import safe_path, short_name
+from ledger.cli.output import counted
 from ledger.errors import InputError
 
 ZIP_SUFFIXES: Final = (".zip",)
@@ -40,6 +41,9 @@ _MAX_CELL_CHARS: Final = 5 << 20
 _FILE_COLUMNS: Final = ("file", "path")
 _BADGE_COLUMNS: Final = ("badge", "credential", "assertion", "json", "jwt", "document")
 _NAME_COLUMN: Final = "receipt"
+_UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
+_SAVE_IT: Final = "save it as UTF-8 (in spreadsheets: CSV UTF-8)"
+_NOT_UTF8: Final = f"not UTF-8: {_SAVE_IT}"
 
 
 class Source(msgspec.Struct, frozen=True, gc=False):
@@ -116,8 +120,8 @@ def _lines(file: BinaryIO, path: Path) -> Iterator[bytes]:
 def _texts(file: BinaryIO, path: Path) -> Iterator[str]:
     """Lines as text. Octets that are no UTF-8 stay themselves, so that only the badge with them is refused."""
     for number, line in enumerate(_lines(file, path)):
-        if not number and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            raise InputError(f"{path}: is UTF-16: save it as UTF-8 (in spreadsheets: CSV UTF-8)")
+        if not number and line[:2] in _UTF16:
+            raise InputError(f"{path}: is UTF-16: {_SAVE_IT}")
         if not number:
             line = line.removeprefix(b"\xef\xbb\xbf")
         yield line.decode("utf-8", "surrogateescape")
@@ -141,10 +145,12 @@ def _csv(path: Path) -> Iterator[Source]:
                 cell = row[column].strip() if column < len(row) else ""
                 name = row[named].strip() if named is not None and named < len(row) else ""
                 if len(row) != len(columns):
-                    error = f"the row has {len(row)} columns, the header {len(columns)}"
+                    error = f"the row has {counted(len(row), 'column')}, the header {len(columns)}"
                     yield _failed(path, number, error)
                 elif not cell:
                     yield _failed(path, number, "the row names no badge")
+                elif not (_is_text(name) and (is_file or _is_text(cell))):
+                    yield _failed(path, number, f"the manifest is {_NOT_UTF8}")
                 else:
                     yield (
                         _file(path, number, cell, name)
@@ -162,6 +168,8 @@ def _column(path: Path, columns: list[str]) -> tuple[int, bool]:
     known = [name for name in columns if name in (*_FILE_COLUMNS, *_BADGE_COLUMNS)]
     if len(known) != 1:
         names = ", ".join((*_FILE_COLUMNS, *_BADGE_COLUMNS))
+        if not known and not all(map(_is_text, columns)):
+            raise InputError(f"{path}: {_NOT_UTF8}")
         found = f"{', '.join(known)}: more than one" if known else "none"
         raise InputError(f"{path}: the header needs one column of {names}; it has {found}")
     return columns.index(known[0]), known[0] in _FILE_COLUMNS
@@ -178,7 +186,12 @@ def _ndjson(path: Path) -> Iterator[Source]:
             if number > MAX_ROWS:
                 raise InputError(f"{path}: more than {MAX_ROWS} lines: divide it")
             text = line.removeprefix(b"\xef\xbb\xbf").strip() if number == 1 else line.strip()
+            if number == 1 and line[:2] in _UTF16:
+                raise InputError(f"{path}: is UTF-16: {_SAVE_IT}")
             if not text:
+                continue
+            if not text.isascii() and not _is_utf8(text):
+                yield _failed(path, number, f"the line is {_NOT_UTF8}")
                 continue
             if text.startswith(b'"'):
                 try:
@@ -219,7 +232,7 @@ def _file(manifest: Path, number: int, text: str, name: str) -> Source:
         found = manifest.parent / text
         if found.is_file():
             return Source(label, folder, safe, str(found))
-        error = "no such file"
+        error = "no such file" if _is_text(text) else f"the manifest is {_NOT_UTF8}"
     except (OSError, ValueError):  # a name that no file can have
         error = "not the name of a file"
     return Source(label, folder, safe, error=error)
@@ -232,6 +245,19 @@ def _inline(manifest: Path, number: int, data: bytes, name: str) -> Source:
 
 def _failed(manifest: Path, number: int, error: str) -> Source:
     return Source(f"{manifest}, row {number}", "", _row_name(manifest, number), error=error)
+
+
+def _is_text(text: str) -> bool:
+    """Whether the manifest was UTF-8 here: no octets stand in the text as surrogates."""
+    return text.isascii() or _is_utf8(text.encode("utf-8", "surrogateescape"))
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _row_name(manifest: Path, number: int) -> str:

@@ -161,7 +161,7 @@ async def _change(
             except (LedgerError, OSError) as error:
                 if getattr(error, "status", 0) == 503:
                     raise
-                changes.append(Change(target, result="failed", detail=str(error)))
+                changes.append(Change(target, result="failed", detail=str(error).removeprefix(f"{target}: ")))
         if signed_by is not None:
             slots = await find_signed(signed_by, since, client, identity)
             issued = counted(len(slots), "badge")

@@ -66,7 +66,7 @@ ELSEWHERE = {
     "ob1-baked.svg": "http://example.org",
 }
 NO_BADGES = {
-    "README.md": "not an object",
+    "README.md": "neither JSON, nor a token",
     "ob2-signed.key.json": "neither an Open Badges assertion nor",
     "ob3-status-revoked.list.json": "status list, not a badge",
 }

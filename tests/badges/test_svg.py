@@ -202,7 +202,7 @@ HOSTILE = {
         "badge in the image is larger",
     ),
     "long badge in UTF-8": (svg(OB3 % (b"", "é".encode() * MAX_JSON_BYTES)), "badge in the image is larger"),
-    "long badge in pieces": (svg(OB3 % (b"", b"x<!---->" * 500_000)), "not an object"),
+    "long badge in pieces": (svg(OB3 % (b"", b"x<!---->" * 500_000)), "neither JSON nor a token"),
     "larger than the limit": (svg(b" " * MAX_SVG_BYTES), "image is larger"),
 }
 

@@ -7,6 +7,8 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from ledger.block import Block
 from ledger.cli.files import is_for, read_receipt
 from ledger.cli.journal import NAME, Journal
 from ledger.cli.reading import embedded_slot
+from ledger.cli.output import Output, Progress
 from ledger.entry import LIST_SLOTS
 from ledger.errors import InputError
 from ledger.keyfile import load_issuer_key, load_key
@@ -167,6 +170,38 @@ class TestIssue:
 
     def test_names_that_clash_keep_their_endings(self, cli: Cli, key: Path, badges: Badges) -> None:
         """Two badges never share a receipt's file, and `verify` finds each one's own."""
+    def test_where_there_is_no_badge_nothing_is_issued(self, cli: Cli, key: Path, badges: Badges) -> None:
+        """An empty folder, or one of other files, is a mistake and not a success."""
+        badges.folder.mkdir()
+        (badges.folder / "notes.md").write_text("no badge")
+        ran = issue(cli, key)
+        assert ran.status == 2
+        assert ran.err.startswith("badge-ledger: there is nothing to issue in badges: ")
+        assert not (cli.folder / "out").exists()
+
+    def test_the_bar_counts_badges(
+        self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each once, although it goes two steps: into the log, and to its receipt; in a rerun too."""
+        counts: dict[str, list[float | None]] = {}
+
+        @contextmanager
+        def progress(_: Output, what: str, total: int | None) -> Iterator[Progress]:
+            counts[what] = [total, 0]
+
+            class Bar:
+                def advance(self, task: str, steps: float) -> None:
+                    counts[task][1] = (counts[task][1] or 0) + steps
+
+            yield Progress(Bar(), what)
+
+        monkeypatch.setattr(Output, "progress", progress)
+        for number in range(3):
+            badges.signed(f"{number}.json", number)
+        for _ in range(2):
+            assert issue(cli, key).status == 0
+            assert counts["issuing"] == [3, 3]
+
         one = badges.signed("a.json", 1)
         two = badges.signed("a.txt", 2)
         assert issue(cli, key).status == 0

@@ -83,15 +83,33 @@ class TestCsv:
             "the row names no badge",
             "no such file",
             None,
-            "the row has 1 columns, the header 2",
+            "the row has 1 column, the header 2",
             "no such file",
             "not the name of a file",
         ]
 
     def test_bytes_that_are_no_utf8_stay_with_their_row(self, tmp_path: Path) -> None:
-        """They reach the badge's reader as they are, which refuses them."""
+        """And what is to be done is said there, for badges, files and names; a file is called what it is called."""
         path = write(tmp_path / "c.csv", b"badge\nx\xff\ny\n")
-        assert [s.data for s in listed(path)] == [b"x\xff", b"y"]
+        found = listed(path)
+        assert [s.data for s in found] == [None, b"y"]
+        assert "not UTF-8: save it as UTF-8" in str(found[0].error)
+        latin = "Zo\u00eb.json".encode("latin-1")
+        (found_file,) = listed(write(tmp_path / "d.csv", b"file\n" + latin))
+        assert "not UTF-8: save it as UTF-8" in str(found_file.error)
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + latin)).write_text("x")
+        assert listed(tmp_path / "d.csv")[0].error is None
+        (named,) = listed(write(tmp_path / "e.csv", b"file;receipt\na.json;" + latin))
+        assert "not UTF-8" in str(named.error)
+        with pytest.raises(InputError, match="not UTF-8: save it as UTF-8"):
+            listed(write(tmp_path / "f.csv", b"Pr\xfcfung\nx\n"))
+        for lines, error in ((b'{"x": "\xff"}\n', "the line is not UTF-8"), (b"\xff\xfe{\x00", None)):
+            path = write(tmp_path / "g.ndjson", lines)
+            if error is None:
+                with pytest.raises(InputError, match="UTF-16: save it as UTF-8"):
+                    listed(path)
+            else:
+                assert str(listed(path)[0].error).startswith(error)
 
     @pytest.mark.parametrize(
         ("content", "reason"),

@@ -93,6 +93,7 @@ class TestTargets:
         assert ran.status == 1
         assert "its salt is needed" in ran.err
         assert "nothing.json: neither a slot" in ran.err
+        assert ran.err.count("nothing.json") == ran.err.count("badges/b.json") == 1
         assert "999999: " in ran.err
         assert states(ledger, issued) == ["revoked", "active", "active"]
 
