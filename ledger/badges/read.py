@@ -89,6 +89,10 @@ def _read_text(data: bytes, wrapping: Wrapping) -> Badge:
         if url is None:
             raise MalformedBadge("the badge is neither a badge nor a usable address of one")
         raise _elsewhere(url, wrapping)
+    if not text.startswith(_JSON_BEGINS):
+        if wrapping == "plain":
+            raise MalformedBadge("this is neither JSON, nor a token (JWT, JWS), nor a PNG or SVG image")
+        raise MalformedBadge("what is baked into the image is neither JSON nor a token (JWT, JWS)")
     # Everything else is taken for JSON, whose refusals say what is wrong.
     return _read_document(*read_json(data), wrapping)
 
@@ -103,10 +107,6 @@ def _read_document(document: dict[str, Any], canonical: bytes | None, wrapping: 
         url = address_in(document)
         if url is not None:
             raise _elsewhere(url, wrapping)
-    if not text.startswith(_JSON_BEGINS):
-        if wrapping == "plain":
-            raise MalformedBadge("this is neither JSON, nor a token (JWT, JWS), nor a PNG or SVG image")
-        raise MalformedBadge("what is baked into the image is neither JSON nor a token (JWT, JWS)")
         raise MalformedBadge("the JSON is neither an Open Badges assertion nor a verifiable credential")
     return Badge(
         form=FORM_JSON,
