@@ -5,9 +5,10 @@
     SVG, last in the root  <openbadges:assertion | openbadges:credential | clr:credential>, verify="JWS" or the JSON
                            <ledger:receipt xmlns:ledger="urn:badge-ledger:receipt">JSON</ledger:receipt>
 
-The badge goes where Open Badges 2.0 Baking, Open Badges 3.0 section 5.3 and CLR 2.0 put it, by openbadgeslib, so that
-every reader finds it; readers that know no receipts pass over theirs. JSON is baked in its canonical form: the
-same badge, with the same commitment. Scripts and handlers in an SVG are dropped: a badge is opened in browsers.
+The badge goes where Open Badges 2.0 Baking, Open Badges 3.0 section 5.3 and CLR 2.0 put it, into a PNG by
+openbadgeslib, so that every reader finds it; readers that know no receipts pass over theirs. JSON is baked in its
+canonical form: the same badge, with the same commitment. A badge is opened in browsers, so an SVG has to be a still
+picture (`ledger.badges.svg_still`), and what only looks like a badge in it (`ledger.badges.svg`) counts as one.
 
 What this does not do: draw images, change pixels, or look into the receipt. Reading badges is `ledger.badges.read`.
 """
@@ -21,7 +22,8 @@ from typing import Any, Final
 
 from ledger.badges.baked import MAX_CHUNKS, MAX_IMAGE_BYTES, PNG_SIGNATURE
 from ledger.badges.model import FORM_JWS, Badge
-from ledger.badges.svg import CARRIERS, is_svg, scan_svg
+from ledger.badges.svg import is_carrier, is_svg, scan_svg
+from ledger.badges.svg_still import still_svg
 from ledger.errors import InputError, MalformedBadge
 
 RECEIPT_KEYWORD: Final = b"badgeledgerreceipt"
@@ -39,8 +41,6 @@ _ELEMENTS: Final = {
     _OB3: ("openbadges:credential", "https://purl.imsglobal.org/ob/v3p0"),
     _CLR: ("clr:credential", "https://purl.imsglobal.org/clr/v2p0"),
 }
-_RECEIPT_NAME: Final = (RECEIPT_NAMESPACE, "receipt")
-_CARRIERS: Final = CARRIERS | {_RECEIPT_NAME}
 _TEXT_CHUNKS: Final = (b"iTXt", b"tEXt", b"zTXt")
 
 
@@ -48,7 +48,8 @@ def bake(image: bytes, badge: Badge, receipt: bytes | None, *, replace: bool = F
     """The image (PNG or SVG) with the badge in it and, if given, its receipt (JSON).
 
     `replace`: a badge and a receipt that are in the image go. Raises InputError for an image that carries one
-    otherwise, MalformedBadge for one that is damaged, no PNG or SVG, or too large.
+    otherwise, and for an SVG that is no still picture; MalformedBadge for one that is damaged, no PNG or SVG, or too
+    large.
     """
     token = badge.canonical.decode("utf-8")
     if receipt is not None and len(receipt) > MAX_RECEIPT_BYTES:
@@ -72,7 +73,7 @@ def baked_receipt(image: bytes) -> bytes | None:
             return None
         found = [text for keyword, text in map(_text_of, _chunks(image)) if keyword == RECEIPT_KEYWORD]
     elif is_svg(image) and RECEIPT_NAMESPACE.encode() in image:
-        found = [carrier.text.encode("utf-8") for carrier in scan_svg(image, frozenset({_RECEIPT_NAME}))]
+        found = [carrier.text.encode("utf-8") for carrier in scan_svg(image, _is_receipt)]
     else:
         return None
     if len(found) > 1:
@@ -146,66 +147,40 @@ def _text_of(chunk: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
 def _bake_svg(image: bytes, family: str, token: str, receipt: bytes | None, *, is_jws: bool, replace: bool) -> bytes:
     if len(image) > MAX_BAKED_SVG_BYTES:
         raise MalformedBadge(f"the SVG is larger than {MAX_BAKED_SVG_BYTES} bytes")
-    if scan_svg(image, _CARRIERS):
-        if not replace:
-            raise _carries()
-        image = _edit(image, _remove_carriers)
+    if scan_svg(image, _is_carrier_element) and not replace:
+        raise _carries()
+    tree = still_svg(image, _is_carrier_element)
     element, namespace = _ELEMENTS[family]
-    token = _for_xml(token)
-    if family == _CLR:
-        # openbadgeslib declares the prefix `openbadges` only.
-        baked = _edit(image, lambda root: _append(root, element, namespace, token, is_jws=is_jws))
-    else:
-        from openbadgeslib import baking
-
-        try:
-            baked = bytes(baking.bake_svg(image, token, element=element, namespace=namespace, as_text=not is_jws))
-        except Exception:
-            raise _no_svg() from None  # a third party's parser; its message may quote the image
+    _append(tree, element, namespace, token, is_jws=is_jws)
     if receipt is not None:
-        text = _for_xml(receipt.decode("utf-8"))
-        baked = _edit(baked, lambda root: _append(root, "ledger:receipt", RECEIPT_NAMESPACE, text, is_jws=False))
-    return baked
-
-
-def _for_xml(json_or_jws: str) -> str:
-    """The same JSON without the two characters that it admits as they are and XML 1.0 does not (section 2.2)."""
-    return json_or_jws.replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
-
-
-def _edit(image: bytes, change: Any) -> bytes:
-    """The SVG with its root element changed. Raises MalformedBadge."""
-    from defusedxml.minidom import parseString
-
+        _append(tree, "ledger:receipt", RECEIPT_NAMESPACE, receipt.decode("utf-8"), is_jws=False)
     try:
-        tree = parseString(image)
-        change(tree.documentElement)
         written: bytes = tree.toxml().encode("utf-8")
-    except Exception:
-        raise _no_svg() from None
+    except RecursionError:
+        raise MalformedBadge("the SVG is nested too deep to be changed") from None
     return written
 
 
-def _append(root: Any, element: str, namespace: str, text: str, *, is_jws: bool) -> None:
-    tree = root.ownerDocument
+def _is_carrier_element(namespace: str | None, name: str) -> bool:
+    return is_carrier(namespace, name) or _is_receipt(namespace, name)
+
+
+def _is_receipt(namespace: str | None, name: str) -> bool:
+    return (namespace, name) == (RECEIPT_NAMESPACE, "receipt")
+
+
+def _append(tree: Any, element: str, namespace: str, json_or_jws: str, *, is_jws: bool) -> None:
+    """An element at the end of the root. Its text is the same JSON without the two characters that JSON admits as they
+    are and XML 1.0 does not (section 2.2)."""
+    text = json_or_jws.replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
     node = tree.createElementNS(namespace, element)
     node.setAttribute("xmlns:" + element.partition(":")[0], namespace)
     if is_jws:
         node.setAttribute("verify", text)
     else:
         node.appendChild(tree.createTextNode(text))
-    root.appendChild(node)
-
-
-def _remove_carriers(root: Any) -> None:
-    for namespace, name in _CARRIERS:
-        for node in root.getElementsByTagNameNS(namespace, name):
-            node.parentNode.removeChild(node)
+    tree.documentElement.appendChild(node)
 
 
 def _carries() -> InputError:
     return InputError("the image carries a badge already, which two readers might tell apart: --force replaces it")
-
-
-def _no_svg() -> MalformedBadge:
-    return MalformedBadge("the image is no SVG that can be read: its XML cannot be changed")

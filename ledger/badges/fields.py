@@ -140,6 +140,12 @@ def address_in(document: dict[str, Any]) -> str | None:
     return url if isinstance(url, str) and _host(url) is not None else None
 
 
+def own_addresses(document: dict[str, Any]) -> tuple[str, ...]:
+    """Where an assertion says that it lies: its `id`, and the `url` of its verification."""
+    named = (document.get("id"), (_verification(document) or {}).get("url"))
+    return tuple(value for value in named if isinstance(value, str))
+
+
 def _verification(document: dict[str, Any]) -> dict[str, Any] | None:
     return _first_object(document.get("verification")) or _first_object(document.get("verify"))
 

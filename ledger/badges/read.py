@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from ledger.badges.addresses import address
 from ledger.badges.baked import PNG_SIGNATURE, unbake_png
-from ledger.badges.fields import address_in, assertion_fields, credentials_in, vc_fields
+from ledger.badges.fields import address_in, assertion_fields, credentials_in, own_addresses, vc_fields
 from ledger.badges.jws import CompactJws, decode_compact, is_compact
 from ledger.badges.jws_json import token_in
 from ledger.badges.model import FORM_JSON, FORM_JWS, Badge, Wrapping
@@ -49,7 +49,7 @@ def read(data: bytes) -> Badge:
     if data.startswith(PNG_SIGNATURE):
         return _read_text(unbake_png(data), "png")
     if is_svg(data):
-        return _read_text(unbake_svg(data), "svg")
+        return _read_svg(data)
     return _read_text(data, "plain")
 
 
@@ -74,6 +74,20 @@ def _read_nested(credential: Any, wrapping: Wrapping) -> Badge:
     if isinstance(credential, str) and is_compact(credential.encode("utf-8")):
         return _read_jws(decode_compact(credential.encode("ascii")), wrapping)
     raise MalformedBadge("the record holds something that is neither a credential nor a JWT")
+
+
+def _read_svg(data: bytes) -> Badge:
+    text, beside = unbake_svg(data)
+    try:
+        badge = _read_text(text, "svg")
+        own = own_addresses(badge.document) if badge.kind.startswith(("ob1", "ob2")) else ()
+    except BadgeElsewhere as elsewhere:
+        if beside in (None, elsewhere.url):
+            raise
+        own = ()
+    if beside is not None and beside not in own:
+        raise MalformedBadge("the image has an address beside the badge that is not the badge's own")
+    return badge
 
 
 def _read_text(data: bytes, wrapping: Wrapping) -> Badge:

@@ -4,8 +4,9 @@
     <openbadges:credential verify="JWS">JSON</openbadges:credential>               https://purl.imsglobal.org/ob/v3p0
     <clr:credential verify="JWS">JSON</clr:credential>                             https://purl.imsglobal.org/clr/v2p0
 
-Either `verify` is the badge, or the text is; a hosted badge may have its address in `verify` beside the text. Exactly
-one such element: of two, another reader might take the other one.
+Either `verify` is the badge, or the text is; a hosted Open Badges 1 or 2.0 badge may have its address in `verify`, too.
+Exactly one such element: of two, another reader might take the other one. Since others go by prefix, in any namespace,
+or by either, every element of these local names counts, and has to be one of the three above; so does every `verify`.
 
 The image is hostile. It is UTF-8 and nothing else, has no DTD but one that names an external one (which is cut out
 before the parser sees it, so that no entity of it can vanish from the text), and is streamed, with no tree built.
@@ -21,6 +22,7 @@ What this does not do: draw the image, fetch an address or a DTD, or read gzip (
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 from xml.sax.xmlreader import AttributesNSImpl
 
@@ -45,7 +47,8 @@ CARRIERS: Final = frozenset(
         ("https://purl.imsglobal.org/clr/v2p0", "credential"),
     }
 )
-_SVG_ROOT: Final = ("http://www.w3.org/2000/svg", "svg")
+SVG_NAMESPACE: Final = "http://www.w3.org/2000/svg"
+_SVG_ROOT: Final = (SVG_NAMESPACE, "svg")
 _VERIFY: Final = (None, "verify")
 _ROOT_WITHOUT_NAMESPACE: Final = (None, "svg")
 _GZIP: Final = b"\x1f\x8b"
@@ -62,10 +65,14 @@ _MANY_ATTRIBUTES: Final = re.compile(
 
 
 class Carrier(NamedTuple):
-    """An element that was looked for: (namespace, local name), the attribute `verify`, and its text in pieces."""
+    """An element that was looked for: (namespace, local name), the attribute `verify`, and its text in pieces.
+
+    has_decoy: it has an attribute, too, that others might take for `verify`.
+    """
 
     name: tuple[str | None, str]
     verify: str | None
+    has_decoy: bool
     pieces: list[str]
 
     @property
@@ -83,35 +90,55 @@ def is_svg(data: bytes) -> bool:
     return data.startswith(_GZIP) or data[:64].removeprefix(_BOM).lstrip()[:1] == b"<" or _is_utf_16(data)
 
 
-def unbake_svg(data: bytes) -> bytes:
-    """What the one badge element of an SVG of at most MAX_SVG_BYTES holds: JSON, compact JWS or an address, as UTF-8.
+class Unbaked(NamedTuple):
+    """What the badge element of an SVG holds.
+
+    text: JSON, compact JWS or an address, as UTF-8. address: what stands in `verify` beside it, which another reader
+    may take, and which therefore has to be the badge's own; None if there is none.
+    """
+
+    text: bytes
+    address: str | None
+
+
+def is_carrier(namespace: str | None, name: str) -> bool:
+    """Whether some reader may take an element for a badge; of known namespaces only those in CARRIERS are."""
+    return name.lower() in ("assertion", "credential")
+
+
+def unbake_svg(data: bytes) -> Unbaked:
+    """What the one badge element of an SVG of at most MAX_SVG_BYTES holds.
 
     Raises MalformedBadge for what is no SVG, is compressed, is not UTF-8, holds markup declarations, exceeds a limit,
     or carries no badge or more than one.
     """
-    found = scan_svg(data, CARRIERS)
+    found = scan_svg(data, is_carrier)
     if not found:
         raise MalformedBadge("the image carries no badge")
     if len(found) > 1:
         raise MalformedBadge("the image carries more than one badge")
     carrier = found[0]
+    if carrier.name not in CARRIERS:
+        raise MalformedBadge("the image has a badge element of a namespace that is not known")
     text = carrier.text
     verify = (carrier.verify or "").strip(" \t\r\n")
-    if text and verify and not verify.lower().startswith(("http://", "https://")):
+    is_beside = bool(text and verify)
+    is_assertion = carrier.name[1] == "assertion"
+    if carrier.has_decoy or (is_beside and not (is_assertion and verify.lower().startswith(("http://", "https://")))):
         raise MalformedBadge("the image carries more than one badge")
     baked = (text or verify).encode("utf-8")
     if not baked:
         raise MalformedBadge("the image's badge element is empty")
     if len(baked) > MAX_JSON_BYTES:
         raise MalformedBadge(f"the badge in the image is larger than {MAX_JSON_BYTES} bytes")
-    return baked
+    return Unbaked(baked, verify if is_beside else None)
 
 
 def _is_utf_16(data: bytes) -> bool:
     return data.startswith((b"\xff\xfe", b"\xfe\xff", b"<\0", b"\0<"))
 
 
-def _plain(data: bytes) -> bytes:
+def without_doctype(data: bytes) -> bytes:
     """The SVG without a byte order mark and without the DOCTYPE that names an external DTD. Raises MalformedBadge."""
     data = data.removeprefix(_BOM)
     declared = _ENCODING.match(data)
@@ -129,8 +156,8 @@ def _plain(data: bytes) -> bytes:
     return data
 
 
-def scan_svg(data: bytes, names: frozenset[tuple[str, str]]) -> list[Carrier]:
-    """The elements of these names (namespace, local name) in an SVG, in document order; of more than two, two.
+def scan_svg(data: bytes, is_sought: Callable[[str | None, str], bool]) -> list[Carrier]:
+    """The elements, by namespace and local name, that are sought in an SVG, in document order; of more than two, two.
 
     Raises MalformedBadge as `unbake_svg` does, but not for their number.
     """
@@ -138,7 +165,7 @@ def scan_svg(data: bytes, names: frozenset[tuple[str, str]]) -> list[Carrier]:
         raise MalformedBadge("the image is compressed (.svgz): hand it in unpacked")
     if len(data) > MAX_SVG_BYTES:
         raise MalformedBadge(f"the image is larger than {MAX_SVG_BYTES} bytes")
-    data = _plain(data)
+    data = without_doctype(data)
     from xml.sax import SAXException
     from xml.sax.handler import ContentHandler, feature_namespaces
 
@@ -176,9 +203,10 @@ def scan_svg(data: bytes, names: frozenset[tuple[str, str]]) -> list[Carrier]:
                 raise _Refused(f"the SVG is nested deeper than {MAX_DEPTH} levels")
             if self.carrier_depth:
                 raise _Refused("the image's badge element has elements in it")
-            if name in names and len(found) < 2:
+            if is_sought(*name) and len(found) < 2:
                 self.carrier_depth = self.depth
-                found.append(Carrier(name, attributes.get(_VERIFY), []))
+                decoys = [known for known in attributes.getNames() if known != _VERIFY and known[1].lower() == "verify"]
+                found.append(Carrier(name, attributes.get(_VERIFY), bool(decoys), []))
 
         def endElementNS(self, name: tuple[str | None, str], qname: str | None) -> None:  # noqa: N802
             if self.depth == self.carrier_depth:

@@ -25,7 +25,7 @@ from ledger.badges.svg import (
     is_svg,
     unbake_svg,
 )
-from ledger.errors import MalformedBadge
+from ledger.errors import BadgeElsewhere, MalformedBadge
 from tests.made_samples import SVG, in_svg, made
 
 ROOT = b'<svg xmlns="http://www.w3.org/2000/svg">%s</svg>'
@@ -56,13 +56,14 @@ def svg(inside: bytes) -> bytes:
         (svg(OB3 % (b"", b'{"a": <![CDATA["<]]><![CDATA[b>"]]>}<!-- not me -->')), b'{"a": "<b>"}'),
         (svg(OB2 % (ADDRESS, b"")), b"https://a.example/1?a=b&c"),
         (svg(OB2 % (ADDRESS, b'{"id": 1}')), b'{"id": 1}'),
+        (svg(OB2 % (b" verifying='x' ", b"{}")), b"{}"),
         (svg(b"<g><g>" + BADGE + b"</g></g>"), TOKEN),
         (b"<svg>" + BADGE + b"</svg>", TOKEN),
         (b"\xef\xbb\xbf \n" + svg(BADGE), TOKEN),
         (b'<?xml version="1.0" encoding="utf-8" standalone="no"?>\n<!-- a-b -->\n<?p i?>' + DTD + svg(BADGE), TOKEN),
         (DTD + svg(BADGE), TOKEN),
         (b"<!DOCTYPE svg>" + svg(BADGE), TOKEN),
-        (svg(b"<credential>{}</credential><x:assertion xmlns:x='urn:x'>{}</x:assertion>" + BADGE), TOKEN),
+        (svg(b"<credentials>{}</credentials><x:assert xmlns:x='http://openbadges.org'>{}</x:assert>" + BADGE), TOKEN),
         (svg(b"<g id='%s'/>" % (b"x" * 100_000) + BADGE), TOKEN),
         (svg(b"<g>" * (MAX_DEPTH - 2) + BADGE + b"</g>" * (MAX_DEPTH - 2)), TOKEN),
         (svg(b"<g %s/>" % b" ".join(b"a%d=''" % n for n in range(MAX_ATTRIBUTES)) + BADGE), TOKEN),
@@ -72,7 +73,7 @@ def svg(inside: bytes) -> bytes:
 def test_the_badge_is_found(image: bytes, baked: bytes) -> None:
     """By namespace, whatever the prefix, the nesting, and the way that its text is written."""
     assert is_svg(image)
-    assert unbake_svg(image) == baked
+    assert unbake_svg(image).text == baked
 
 
 def bomb() -> bytes:
@@ -92,6 +93,41 @@ HOSTILE = {
     "two badges": (svg(BADGE + BADGE), "more than one badge"),
     "two badges of two kinds": (svg(BADGE + OB2 % (ADDRESS, b"")), "more than one badge"),
     "two badges in one element": (svg(OB3 % (VERIFY, b"{}")), "more than one badge"),
+    "two badges, one of no namespace that is known": (
+        svg(BADGE + b"<x:assertion xmlns:x='urn:x'>{}</x:assertion>"),
+        "more than one badge",
+    ),
+    "two badges, one of the image's own namespace": (
+        svg(BADGE + b"<credential>{}</credential>"),
+        "more than one badge",
+    ),
+    "two badges, one without a namespace": (b"<svg>" + BADGE + b"<credential/></svg>", "more than one badge"),
+    "two badges, one in capitals": (svg(BADGE + b"<CREDENTIAL/>"), "more than one badge"),
+    "a known prefix of another namespace": (
+        svg(b"<openbadges:credential xmlns:openbadges='urn:x'>{}</openbadges:credential>"),
+        "namespace that is not known",
+    ),
+    "a namespace with a slash more": (
+        svg(OB3.replace(b"v3p0", b"v3p0/") % (VERIFY, b"")),
+        "namespace that is not known",
+    ),
+    "an assertion where a credential belongs": (
+        svg(OB3.replace(b"credential", b"assertion") % (VERIFY, b"")),
+        "namespace that is not known",
+    ),
+    "a second verify, with a prefix": (svg(OB3 % (VERIFY + b" o:verify='e30.e30.AA'", b"")), "more than one badge"),
+    "a second verify, in capitals": (svg(OB3 % (VERIFY + b" Verify='e30.e30.AA'", b"")), "more than one badge"),
+    "an address beside a credential": (svg(OB3 % (ADDRESS, made("ob3-unsigned"))), "more than one badge"),
+    "an address beside a record": (svg(CLR % (ADDRESS, b"{}")), "more than one badge"),
+    "an address beside an assertion that lies elsewhere": (
+        svg(OB2 % (ADDRESS, b"<![CDATA[" + made("ob2-badgr") + b"]]>")),
+        "not the badge's own",
+    ),
+    "an address beside a credential in an assertion's element": (
+        svg(OB2 % (ADDRESS, b"<![CDATA[" + made("ob3-unsigned") + b"]]>")),
+        "not the badge's own",
+    ),
+    "two addresses": (svg(OB2 % (ADDRESS, b"https://a.example/2")), "not the badge's own"),
     "a badge in a badge": (svg(OB3 % (b"", BADGE)), "has elements in it"),
     "an element in the text": (svg(OB3 % (b"", b'{"a":<b/>1}')), "has elements in it"),
     "compressed": (gzip.compress(svg(BADGE)), "compressed"),
@@ -205,6 +241,18 @@ HOSTILE = {
     "long badge in pieces": (svg(OB3 % (b"", b"x<!---->" * 500_000)), "neither JSON nor a token"),
     "larger than the limit": (svg(b" " * MAX_SVG_BYTES), "image is larger"),
 }
+
+
+@pytest.mark.parametrize("name", ["ob2-badgr", "ob1-hosted"])
+def test_the_address_beside_the_text_is_the_badges_own(name: str) -> None:
+    """Its `id`, or that of its verification, as Open Badges 2.0 bakes a hosted badge."""
+    text = made(name)
+    address = read(text).id
+    assert address is not None
+    image = svg(OB2 % (b" verify='%s'" % address.replace("&", "&amp;").encode(), b"<![CDATA[" + text + b"]]>"))
+    assert read(image).canonical == read(text).canonical
+    with pytest.raises(BadgeElsewhere):
+        read(svg(OB2 % (ADDRESS, b"https://a.example/1?a=b&amp;c")))
 
 
 @contextmanager
