@@ -18,8 +18,8 @@ from ledger.badges import commitment, read
 from ledger.block import Block
 from ledger.cli.files import is_for, read_receipt
 from ledger.cli.journal import NAME, Journal
-from ledger.cli.reading import embedded_slot
 from ledger.cli.output import Output, Progress
+from ledger.cli.reading import embedded_slot
 from ledger.entry import LIST_SLOTS
 from ledger.errors import InputError
 from ledger.keyfile import load_issuer_key, load_key
@@ -168,8 +168,6 @@ class TestIssue:
         assert issue(cli, key).status == 0
         assert len(ledger.bodies) == 5
 
-    def test_names_that_clash_keep_their_endings(self, cli: Cli, key: Path, badges: Badges) -> None:
-        """Two badges never share a receipt's file, and `verify` finds each one's own."""
     def test_where_there_is_no_badge_nothing_is_issued(self, cli: Cli, key: Path, badges: Badges) -> None:
         """An empty folder, or one of other files, is a mistake and not a success."""
         badges.folder.mkdir()
@@ -202,6 +200,8 @@ class TestIssue:
             assert issue(cli, key).status == 0
             assert counts["issuing"] == [3, 3]
 
+    def test_names_that_clash_keep_their_endings(self, cli: Cli, key: Path, badges: Badges) -> None:
+        """Two badges never share a receipt's file, and `verify` finds each one's own."""
         one = badges.signed("a.json", 1)
         two = badges.signed("a.txt", 2)
         assert issue(cli, key).status == 0
