@@ -226,6 +226,15 @@ def query_int(request: web.Request, name: str, *, default: int | None = None, ma
     return parse_decimal(values[0], what=name, max_value=max_value)
 
 
+def query_knows(request: web.Request, *names: str) -> None:
+    """Refuse other query parameters than these: a misspelt one would be answered as if it was not there, and the answer
+    taken for what was asked. Raises MalformedInput."""
+    if not request.query.keys() <= set(names):
+        raise MalformedInput(
+            f"there is a query parameter that this resource does not know; it takes {', '.join(names)}"
+        )
+
+
 def query_choice(request: web.Request, name: str, choices: tuple[str, ...], default: str) -> str:
     """A query parameter with few values. Raises MalformedInput."""
     value = request.query.get(name, default)

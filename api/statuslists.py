@@ -25,9 +25,10 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from api.context import CONTEXT, query_int
+from api.context import CONTEXT, query_int, query_knows
+from api.problems import problem
 from ledger.entry import did_key
-from ledger.errors import MalformedInput, NotAcceptable, NotFound, Overloaded
+from ledger.errors import LedgerError, MalformedInput, NotAcceptable, NotFound, Overloaded
 from ledger.listproof import format_list_proof
 from ledger.listprover import ListHead, ListProver
 from ledger.moment import parse_timestamp
@@ -169,7 +170,20 @@ STATUS_LISTS: web.AppKey[StatusLists] = web.AppKey("status_lists", StatusLists)
 
 
 async def get_status_list(request: web.Request) -> web.Response:
-    """A W3C Bitstring Status List."""
+    """A W3C Bitstring Status List. Refusals have the header of answers too: else a browser hides from the page why."""
+    try:
+        answer = await _status_list(request)
+    except LedgerError as error:
+        if error.status >= 500 and error.status != 503:
+            raise  # the operator's log has to hear of it
+        answer = problem(error)
+    # Wallets and verifiers run in browsers too; there is nothing here that is not for everybody.
+    answer.headers["Access-Control-Allow-Origin"] = "*"
+    return answer
+
+
+async def _status_list(request: web.Request) -> web.Response:
+    query_knows(request, "timestamp")
     lists = request.app[STATUS_LISTS]
     number, purpose = _number(request), _PURPOSES.get(request.match_info["purpose"])
     if purpose is None:
@@ -182,8 +196,6 @@ async def get_status_list(request: web.Request) -> web.Response:
         "ETag": f'"{tag}"',
         "Cache-Control": f"public, max-age={age_s}" if (age_s := lists.max_age_s(at)) else "no-cache",
         "Vary": "Accept",
-        # Wallets and verifiers run in browsers too; there is nothing here that is not for everybody.
-        "Access-Control-Allow-Origin": "*",
     }
     if any(known.value in ("*", tag) for known in request.if_none_match or ()):
         return web.Response(status=304, headers=headers)
@@ -194,6 +206,7 @@ async def get_status_list(request: web.Request) -> web.Response:
 
 async def get_list_proof(request: web.Request) -> web.Response:
     """A status list, both purposes, with its proof."""
+    query_knows(request, "size")
     context, lists = request.app[CONTEXT], request.app[STATUS_LISTS]
     number = _number(request)
     head = await context.node.published()

@@ -250,6 +250,29 @@ async def test_before_a_list_was_opened(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
+    "query", ["timestmap=2026-11-28T17:00:00Z", "Timestamp=2026-11-28T17:00:00Z", "size=3&x", "v=1"]
+)
+async def test_parameters_that_nobody_knows(party: Party, client: Client, refuses: Refuses, query: str) -> None:
+    """A misspelt one is never answered as if it was absent: with the present for the past that was asked for."""
+    await refuses(client.get(f"/status/{party.list}/revocation?{query}"), 400, "malformed")
+    await refuses(client.get(f"/v1/lists/{party.list}?{query}"), 400, "malformed")
+
+
+async def test_browsers_are_shown_refusals(party: Party, client: Client, refuses: Refuses) -> None:
+    """With the header that answers have: 400, 404, 406, and 304 too."""
+    path = f"/status/{party.list}/revocation"
+    answers = [
+        await refuses(client.get(f"{path}?timestamp=now"), 400, "malformed"),
+        await refuses(client.get("/status/9/revocation"), 404, "not-found"),
+        await refuses(client.get("/status/0/other"), 404, "not-found"),
+        await refuses(client.get(path, Accept="text/html"), 406, "not-acceptable"),
+        await client.get(path, **{"If-None-Match": "*"}),
+    ]
+    assert answers[-1].status == 304
+    assert [answer.headers["Access-Control-Allow-Origin"] for answer in answers] == ["*"] * 5
+
+
+@pytest.mark.parametrize(
     "query",
     [
         "timestamp=",
