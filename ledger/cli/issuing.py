@@ -1,11 +1,12 @@
 """The issuance itself: reserve slots, sign, write down, send. Never twice, wherever it is interrupted.
 
-    1  badges whose receipt lies in the folder already are done
+    1  badges whose receipt lies in the folder already are done; one that does not verify is fetched anew
     2  what the journal says was sent comes first: the identical bytes again, until the ledger answers for good
     3  the rest gets slots (its own, where the badge names one in this ledger's lists), is signed in submissions of
        `batch` events, written down, sent
 
-What is in the log is handed on, and gets its receipts (`ledger.cli.writing`) while the next submission is under way.
+What is in the log is handed on, is proven and gets its receipts (`ledger.cli.writing`) while the next submission is
+under way. Until the proof, where it stands is the ledger's word, and the journal has it open.
 
 A refusal of a submission means that it is not in the log: the ledger looks for it by its bytes before it checks
 anything else. Only when the window of a submission has long passed may the ledger have forgotten it; then the state of
@@ -26,10 +27,11 @@ from ledger.cli.identity import WINDOW_MS, Identity, Log, new_nonce
 from ledger.cli.journal import Journal, Sent
 from ledger.cli.reading import Item
 from ledger.cli.reservation import reserve
-from ledger.cli.trust import HeadChecker
+from ledger.cli.trust import ReceiptChecker
+from ledger.cli.workers import together
 from ledger.cli.writing import Logged
 from ledger.entry import encode_issue
-from ledger.errors import LedgerError, NotFound, OperationError, RuleViolation
+from ledger.errors import LedgerError, NotFound, OperationError, RuleViolation, VerificationError
 from ledger.receipt import MAX_RECEIPT_BYTES, Receipt, with_salt
 from ledger.receipt_json import format_json, load
 from ledger.text import format_base64
@@ -78,15 +80,21 @@ class Issuance:
         self._on_logged = on_logged
         self._advance = advance
         self._on_retry = on_retry
-        self._heads = HeadChecker(log, policy)
+        self._checker = ReceiptChecker(log, policy, client.clock)
 
     async def run(self, items: Iterable[Item]) -> None:
         """Bring every open item into the log. Raises LedgerError for what concerns them all; then run it again."""
         standing = self._journal.standing()
         groups: dict[bytes, list[Item]] = {}
+        doubtful: list[tuple[Item, VerificationError]] = []
         for item in items:
-            if item.result is None and not self._is_present(item, standing):
-                groups.setdefault(item.commitment, []).append(item)
+            try:
+                if item.result is None and not self._is_present(item, standing):
+                    groups.setdefault(item.commitment, []).append(item)
+            except VerificationError as error:
+                doubtful.append((item, error))
+        gate = asyncio.Semaphore(_FETCHES)
+        await together([self._replace(item, error, gate) for item, error in doubtful])
         known: dict[int, list[list[Item]]] = {}
         for commitment, group in groups.items():
             if commitment in standing:
@@ -105,7 +113,7 @@ class Issuance:
             await self._issue(todo[start : start + self._batch])
 
     def _done(self, sent: Sent, groups: list[list[Item]], *, before: bool) -> None:
-        self._on_logged(Logged(sent, groups, before))
+        self._on_logged(Logged(sent, groups, before, self._journal))
         self._advance(sum(map(len, groups)))
 
     # Sending ------------------------------------------------------------------------------------------------------
@@ -152,7 +160,7 @@ class Issuance:
         )
         if answer.count != sent.block.count:
             raise OperationError(f"the ledger answered for {answer.count} events, not {sent.block.count}")
-        self._journal.logged(sent, answer.first_index)
+        sent.first_index = answer.first_index
 
     async def _slots(self, groups: list[list[Item]]) -> list[int]:
         """A slot for each group: its badge's own, else a reserved one that no badge of this submission names."""
@@ -207,18 +215,22 @@ class Issuance:
             return
         self._take(group, mine[-1])
 
+    async def _replace(self, item: Item, error: VerificationError, gate: asyncio.Semaphore) -> None:
+        """Fetch anew what lies in the folder and does not verify. A badge that the ledger does not know is not issued
+        in its place: the receipt may be right and the ledger wrong."""
+        await self._adopt([item], gate, certain=False)
+        if item.result is None:
+            item.fail(f"{self._out / item.receipt} does not verify, and the ledger has no other: {error.detail}")
+
     async def _settle(self, sent: Sent) -> None:
         """Find out what became of a submission that was sent by an earlier run."""
         try:
             await self._send(sent)
         except RuleViolation as error:
-            first_index = None
             if self._client.clock.now_ms() > sent.block.submission.not_after:
-                first_index = await self._find_old(sent)
-            if first_index is None:
+                sent.first_index = await self._find_old(sent)
+            if sent.first_index is None:
                 self._journal.void(sent, error.rule)
-            else:
-                self._journal.logged(sent, first_index)
 
     async def _find_old(self, sent: Sent) -> int | None:
         """Where a submission stands whose window is over, None if it is not in the log: its first slot tells."""
@@ -234,15 +246,16 @@ class Issuance:
     # Receipts that are there ---------------------------------------------------------------------------------------
 
     def _take(self, group: list[Item], receipt: Receipt) -> None:
-        """Check the head that the ledger's receipt leads to, and write it for each file of the badge."""
-        receipt = self._heads.check(receipt)
+        """Verify the ledger's receipt, and write it for each file of the badge."""
+        receipt, _ = self._checker.check(receipt, commitment=group[0].commitment, issuer=self._identity.issuer)
         for item in group:
             write_atomically(self._out / item.receipt, format_json(with_salt(receipt, item.salt)))
             item.slot, item.index, item.result = receipt.issue_entry().slot, receipt.index, "present"
         self._advance(2 * len(group))
 
     def _is_present(self, item: Item, standing: dict[bytes, Sent]) -> bool:
-        """Whether the receipt's file exists: then the badge is done, or the file is another badge's and stays."""
+        """Whether the receipt's file exists: then the badge is done, or the file is another badge's and stays. Raises
+        VerificationError for a receipt of this badge in this log that does not verify."""
         path = self._out / item.receipt
         if not path.exists():
             return False
@@ -250,19 +263,24 @@ class Issuance:
             data = read_bounded(path, MAX_RECEIPT_BYTES)
             sent = standing.get(item.commitment)
             if sent is not None:
-                # What this program wrote names its issue entry so: no need to read the rest of a hundred thousand.
+                # What this program verified and wrote names its issue entry so: no need to read the rest of a hundred
+                # thousand.
                 position = sent.position(item.commitment)
                 if b'"issue":"' + format_base64(sent.block.entry(position)).encode() + b'"' in data:
                     item.slot, item.result = sent.block.slots[position], "present"
                     self._advance(2)
                     return True
-            issue = load(data).issue_entry()
+            receipt = load(data)
+            issue = receipt.issue_entry()
         except LedgerError as error:
             item.fail(f"a file is in the place of its receipt: {path}: {error.detail.removeprefix(f'{path}: ')}")
             return True
         if (issue.commitment, issue.issuer) != (item.commitment, self._identity.issuer):
-            item.fail(f"{path} is {_in_its_place(item, load(data))}")
+            item.fail(f"{path} is {_in_its_place(item, receipt)}")
+        elif receipt.origin != self._log.origin:
+            item.fail(f"{path} is the receipt of this badge in the log {receipt.origin!r}: take another --out")
         else:
+            self._checker.check(receipt)
             item.slot, item.result = issue.slot, "present"
             self._advance(2)
         return True

@@ -2,7 +2,8 @@
 
     {"journal": "badge-ledger/v1 issuance", "origin": text, "issuer": hex}          the first line
     {"sent": n, "body": base64 of the bulk body}                                    synced before the request goes out
-    {"logged": n, "first_index": index}                                             the ledger's answer
+    {"logged": n, "first_index": index}                                             where it stands, as was proven
+    {"logged": n, "first_index": null}                                              a line above turned out wrong: open
     {"void": n, "reason": text}                                                     refused for good: not in the log
 
 One JSON object a line, each with "check": the first 8 hexadecimal digits of SHA-256 over the line without it. The body
@@ -33,12 +34,14 @@ _FORMAT: Final = "badge-ledger/v1 issuance"
 
 
 class Sent(msgspec.Struct):
-    """A submission of this issuance: its exact bytes, and the index of its submission entry once that is known."""
+    """A submission of this issuance: its exact bytes, and the index of its submission entry once the ledger has told
+    it; `written`: as the journal has it."""
 
     number: int
     body: bytes
     block: Block
     first_index: int | None = None
+    written: int | None = None
     void: bool = False
     _positions: dict[bytes, int] | None = None
 
@@ -89,10 +92,16 @@ class Journal:
         self.sent.append(sent)
         return sent
 
-    def logged(self, sent: Sent, first_index: int) -> None:
-        """The submission entry stands at `first_index`. Losing this line costs one repetition."""
-        sent.first_index = first_index
-        self._append({"logged": sent.number, "first_index": first_index})
+    def logged(self, sent: Sent) -> None:
+        """The submission entry stands at its `first_index`, which was proven. Losing this line costs a repetition."""
+        if sent.written != sent.first_index:
+            self._append({"logged": sent.number, "first_index": sent.first_index})
+            sent.written = sent.first_index
+
+    def disproved(self, sent: Sent) -> None:
+        """Its `first_index` did not prove: the outcome is open again, for the next run as well."""
+        sent.first_index = None
+        self.logged(sent)
 
     def void(self, sent: Sent, reason: str) -> None:
         """The submission is not in the log and never will be: its badges are free to be signed again."""
@@ -154,7 +163,8 @@ class Journal:
             body = parse_base64(record["body"], what="the body")
             self.sent.append(Sent(record["sent"], body, decode_body(body)))
         elif "logged" in record:
-            self.sent[record["logged"]].first_index = record["first_index"]
+            sent = self.sent[record["logged"]]
+            sent.first_index = sent.written = record["first_index"]
         else:
             self.sent[record["void"]].void = True
 

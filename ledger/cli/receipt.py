@@ -17,7 +17,7 @@ from ledger.errors import InputError, NotFound, ProofInvalid
 
 if TYPE_CHECKING:
     from ledger.cli.identity import Log
-    from ledger.cli.trust import HeadChecker
+    from ledger.cli.trust import ReceiptChecker
     from ledger.client import LedgerClient
     from ledger.receipt import Receipt
 
@@ -70,7 +70,7 @@ def receipt(output: Output, badge: str, url: str, **options: Any) -> None:
 
 async def _fetch(output: Output, badge: str, url: str, options: dict[str, Any]) -> tuple[bytes, Receipt, str]:
     from ledger.cli.identity import open_log
-    from ledger.cli.trust import HeadChecker
+    from ledger.cli.trust import ReceiptChecker
     from ledger.client import LedgerClient
     from ledger.receipt import encode_packed, with_salt
     from ledger.receipt_json import format_json, load
@@ -79,7 +79,7 @@ async def _fetch(output: Output, badge: str, url: str, options: dict[str, Any]) 
     policy = load_policy(options["policy"], options["log_key"])
     async with LedgerClient(url, clock=output.clock) as client:
         log = await open_log(client, policy)
-        checker = HeadChecker(log, policy)
+        checker = ReceiptChecker(log, policy, output.clock)
         if options["at"] is not None:
             return await _dated(output, client, log, checker, commitment, salt, options)
         found = [load(data) for data in await client.receipts(commitment, options["profile"])]
@@ -89,9 +89,9 @@ async def _fetch(output: Output, badge: str, url: str, options: dict[str, Any]) 
         chosen = found[-1]
         if chosen.issue_entry().commitment != commitment:
             raise ProofInvalid("the ledger's receipt is for another badge than the one asked for")
-        chosen = checker.check(chosen)
+        chosen, _ = checker.check(chosen, commitment=commitment)
         if options["tlog_proof"]:
-            return await _tlog_proof(client, chosen), chosen, "tlog-proof"
+            return await _tlog_proof(client, checker, chosen), chosen, "tlog-proof"
     chosen = with_salt(chosen, salt)
     return (encode_packed(chosen), chosen, "packed") if options["packed"] else (format_json(chosen), chosen, "json")
 
@@ -100,7 +100,7 @@ async def _dated(
     output: Output,
     client: LedgerClient,
     log: Log,
-    checker: HeadChecker,
+    checker: ReceiptChecker,
     commitment: bytes,
     salt: bytes | None,
     options: dict[str, Any],
@@ -118,14 +118,14 @@ async def _dated(
     if dated.at_ms != options["at"]:
         raise ProofInvalid("the ledger's receipt is of another moment than the one asked for")
     verify_dated(dated, policy=log.keys, now_s=output.clock.now_ms() // 1000, commitment=commitment)
-    receipt = with_salt(checker.check(dated.receipt), salt)
+    receipt = with_salt(checker.check(dated.receipt)[0], salt)
     return format_dated(DatedReceipt(dated.at_ms, receipt, dated.past)), receipt, "json"
 
 
-async def _tlog_proof(client: LedgerClient, receipt: Receipt) -> bytes:
-    """The C2SP form under the newest checkpoint, its inclusion proof checked."""
+async def _tlog_proof(client: LedgerClient, checker: ReceiptChecker, receipt: Receipt) -> bytes:
+    """The C2SP form under the newest checkpoint, verified."""
     from ledger.checkpoint import parse_checkpoint
-    from ledger.merkle import leaf_hash, verify_inclusion
+    from ledger.merkle import leaf_hash
     from ledger.note import parse_note
     from ledger.text import parse_base64
     from ledger.tlogproof import TlogProof, format_tlog_proof
@@ -133,9 +133,10 @@ async def _tlog_proof(client: LedgerClient, receipt: Receipt) -> bytes:
     note = await client.checkpoint()
     checkpoint = parse_checkpoint(parse_note(note).text)
     answer = await client.inclusion(receipt.index, checkpoint.size)
-    proof = tuple(parse_base64(text, what="a hash of the inclusion proof", length=32) for text in answer.proof)
-    verify_inclusion(leaf_hash(receipt.issue), receipt.index, checkpoint.size, proof, checkpoint.root)
-    return format_tlog_proof(TlogProof(receipt.index, proof, note))
+    hashes = tuple(parse_base64(text, what="a hash of the inclusion proof", length=32) for text in answer.proof)
+    proof = TlogProof(receipt.index, hashes, note)
+    checker.check_tlog_proof(leaf_hash(receipt.issue), proof)
+    return format_tlog_proof(proof)
 
 
 def _wanted(badge: str, options: dict[str, Any]) -> tuple[bytes, bytes | None]:

@@ -13,10 +13,10 @@ import msgspec
 from ledger.cli.app import command
 from ledger.cli.options import load_policy, log_key_option, policy_option, url_option
 from ledger.cli.output import Output
-from ledger.errors import InputError, LedgerError, ProofInvalid
+from ledger.errors import InputError, LedgerError, ProofInvalid, VerificationError
 
 if TYPE_CHECKING:
-    from ledger.cli.trust import HeadChecker
+    from ledger.cli.trust import ReceiptChecker
     from ledger.client import LedgerClient
 
 _FETCHES: Final = 16
@@ -25,7 +25,7 @@ _SHOWN: Final = 20
 
 class Refreshed(msgspec.Struct):
     """What became of one receipt: `result` is fresh, kept (no newer head), dated (left alone) or failed; `state` of
-    its badge."""
+    its badge, as proven; `detail`: why it failed, or why a receipt of the newest head was replaced."""
 
     file: Path
     result: str = "failed"
@@ -42,8 +42,9 @@ class Refreshed(msgspec.Struct):
 def refresh(output: Output, directory: Path, url: str, policy: Path | None, log_key: str | None) -> int:
     """Replace every receipt in a folder, and the folders in it, by one under the newest head; the salts stay.
 
-    A receipt that is already of the newest head stays as it is, and so does a dated one (receipt --at). Exit
-    status 1 if one could not be refreshed.
+    A receipt that is already of the newest head stays as it is, and so does a dated one (receipt --at). What the
+    ledger hands out is verified before it replaces anything; one in the folder that does not verify is replaced.
+    Exit status 1 if one could not be refreshed.
 
     \b
     Example:
@@ -66,7 +67,7 @@ def refresh(output: Output, directory: Path, url: str, policy: Path | None, log_
             document["file"] = str(document["file"])
         output.document({"receipts": documents, "totals": {"fresh": 0, "kept": 0, "failed": 0} | totals})
         return 1 if totals.get("failed") else 0
-    for row in [row for row in rows if row.result == "failed"][:_SHOWN]:
+    for row in [row for row in rows if row.detail is not None][:_SHOWN]:
         output.note(f"{row.file}: {row.detail}")
     words = {
         "fresh": "refreshed",
@@ -85,13 +86,13 @@ def refresh(output: Output, directory: Path, url: str, policy: Path | None, log_
 
 async def _refresh(output: Output, files: list[Path], url: str, policy: Any) -> list[Refreshed]:
     from ledger.cli.identity import open_log
-    from ledger.cli.trust import HeadChecker
+    from ledger.cli.trust import ReceiptChecker
     from ledger.client import LedgerClient
 
     gate = asyncio.Semaphore(_FETCHES)
     async with LedgerClient(url, clock=output.clock) as client:
         log = await open_log(client, policy)
-        checker = HeadChecker(log, policy)
+        checker = ReceiptChecker(log, policy, output.clock)
         with output.progress("refreshing", len(files)) as progress:
 
             async def one(path: Path) -> Refreshed:
@@ -107,24 +108,33 @@ async def _refresh(output: Output, files: list[Path], url: str, policy: Any) -> 
             return list(await asyncio.gather(*map(one, files)))
 
 
-async def _one(client: LedgerClient, checker: HeadChecker, row: Refreshed) -> None:
+async def _one(client: LedgerClient, checker: ReceiptChecker, row: Refreshed) -> None:
+    """Raises LedgerError and OSError; then the old receipt is still there."""
     from ledger.cli.files import PACKED_SUFFIX, read_any_receipt, write_atomically
     from ledger.receipt import Receipt, encode_packed, with_salt
     from ledger.receipt_json import format_json, load
-    from ledger.status import slot_state
 
     old = read_any_receipt(row.file)
     if not isinstance(old, Receipt):
         row.result, row.tree_size = "dated", old.receipt.tree_size
         return
+    try:
+        proven = checker.check(old)[1]
+    except VerificationError as error:
+        proven, reason = None, f"the receipt that was here does not verify: {error.detail}"
     new = load(await client.receipt_at(old.index, "full" if old.full else "short"))
+    # The whole entry, and so the badge's commitment, its issuer and its slot.
     if (new.issue, new.index, new.origin) != (old.issue, old.index, old.origin):
+        if proven is None:
+            raise ProofInvalid(f"{reason}; and the ledger has another entry in its place")
         raise ProofInvalid("the ledger has another entry in the place of this receipt's: keep it, and tell an auditor")
-    new = with_salt(checker.check(new), old.salt)
-    newer = new.tree_size > old.tree_size
-    if newer:
-        packed = row.file.name.endswith(PACKED_SUFFIX)
-        write_atomically(row.file, encode_packed(new) if packed else format_json(new))
-    current = new if newer else old
-    row.result, row.tree_size = "fresh" if newer else "kept", current.tree_size
-    row.state = slot_state(current.chunk, current.issue_entry().slot)
+    new, new_proven = checker.check(new)
+    if proven is not None and new.tree_size <= old.tree_size:
+        row.result, row.tree_size, row.state = "kept", old.tree_size, proven.state
+        return
+    new = with_salt(new, old.salt)
+    packed = row.file.name.endswith(PACKED_SUFFIX)
+    write_atomically(row.file, encode_packed(new) if packed else format_json(new))
+    row.result, row.tree_size, row.state = "fresh", new.tree_size, new_proven.state
+    if proven is None:
+        row.detail = f"replaced: {reason}"

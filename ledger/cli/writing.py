@@ -3,7 +3,8 @@
     1  the proof of a status list fixes the head: its bits, its status_root, the signed checkpoint
     2  for each submission: its entry, its key entries, and the nodes around its events, out of tiles and bundles
     3  the root over all that and the own events has to be the checkpoint's; one receipt is verified as others will do
-    4  the others are formatted and written to a staging folder, synced together, and renamed to their places
+    4  only now the journal says that the submission is logged: where it stands was the ledger's word so far
+    5  the others are formatted and written to a staging folder, synced together, and renamed to their places
 
 A receipt that stands under its name is whole and on the disk, whatever happens: it gets there by a rename, after one
 sync for all files of a submission. What a crash leaves in the staging folder, the next run removes. The journal knows
@@ -25,12 +26,12 @@ import msgspec
 
 from ledger.checkpoint import Checkpoint
 from ledger.cli.identity import Log
-from ledger.cli.journal import Sent
+from ledger.cli.journal import Journal, Sent
 from ledger.cli.reading import Item
-from ledger.cli.trust import HeadChecker
+from ledger.cli.trust import ReceiptChecker
 from ledger.cli.workers import Workers, chunked, together
 from ledger.entry import NONE_INDEX, IssuerKey, Submission, decode, encode
-from ledger.errors import ProofInvalid
+from ledger.errors import ProofInvalid, VerificationError
 from ledger.listproof import ProvenList, verify_list_proof
 from ledger.localreceipts import Template, event_proofs, fixed_leaves, plan_range, range_proofs
 from ledger.merkle import build
@@ -55,12 +56,13 @@ _AT_ONCE: Final = 2
 class Logged(NamedTuple):
     """A submission that is in the log, with the badges in it whose receipts are wanted: equal ones together.
 
-    `before`: it was there before this run.
+    `before`: it was there before this run, by the journal; `journal`: what is proven of it is written down there.
     """
 
     sent: Sent
     groups: list[list[Item]]
     before: bool
+    journal: Journal
 
 
 class Row(NamedTuple):
@@ -162,7 +164,7 @@ class ReceiptWriter:
         self._out = out
         self._workers = workers
         self._full = profile == "full"
-        self._heads = HeadChecker(log, policy)
+        self._checker = ReceiptChecker(log, policy, client.clock)
         self._advance = advance
         self._staging = out / STAGING
         self._staged = 0
@@ -204,7 +206,12 @@ class ReceiptWriter:
         sent = logged.sent
         if sent.first_index is None:
             raise ProofInvalid("a receipt was asked for what is not in the log")
-        rows, sample = await self._prove(head, sent, logged.groups)
+        try:
+            rows, sample = await self._prove(head, sent, logged.groups)
+        except VerificationError:
+            logged.journal.disproved(sent)
+            raise
+        logged.journal.logged(sent)
         todo: list[tuple[str, Row]] = []
         for group, row in zip(logged.groups, rows, strict=True):
             for receipt in dict.fromkeys(item.receipt for item in group):
@@ -233,8 +240,8 @@ class ReceiptWriter:
         """The rows of the groups, and a receipt of this submission that was verified."""
         block, at = sent.block, sent.first_index or 0
         first, count, size = at + 1, block.count, head.size
-        if first + count >= size:
-            raise ProofInvalid("the ledger's newest head is older than its answer to the submission")
+        if not 0 < first < size - count:
+            raise ProofInvalid("the ledger's newest head does not reach to its answer to the submission")
         keys = await _key_chain(head, block.submission.key) if self._full else ()
         submission = await head.entry(at) if self._full else b""
         if self._full and not _same_submission(submission, block.submission):
@@ -263,7 +270,7 @@ class ReceiptWriter:
             commitment=groups[0][0].commitment,
             issuer=block.submission.issuer,
         )
-        return rows, self._heads.check(sample)
+        return rows, self._checker.trimmed(sample)
 
     def _receipt(
         self, head: Head, submission: tuple[int, bytes] | None, keys: Sequence[tuple[int, bytes]], row: Row

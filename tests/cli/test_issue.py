@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ledger.badges import commitment, read
 from ledger.block import Block
@@ -21,9 +22,10 @@ from ledger.cli.journal import NAME, Journal
 from ledger.cli.output import Output, Progress
 from ledger.cli.reading import embedded_slot
 from ledger.entry import LIST_SLOTS
-from ledger.errors import InputError
+from ledger.errors import InputError, RuleViolation
 from ledger.keyfile import load_issuer_key, load_key
 from ledger.merkle import leaf_hash
+from ledger.receipt_json import format_json
 from tests.builders import LogBuilder
 from tests.cli.conftest import Badges, Cli, Ran
 from tests.fakes import FakeLedger, Fault
@@ -306,7 +308,97 @@ class TestIssue:
         assert not list((cli.folder / "out").glob("*.receipt.json"))
 
 
+class TestReceiptsOfOthers:
+    """Receipts that this run did not make: the ledger's, of badges that it has already, and those in the folder."""
+
+    @pytest.fixture
+    def lost(self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """The receipt of a badge that was issued and revoked, the journal gone; the ledger refuses it as known."""
+        badges.signed("a.json", 1)
+        assert issue(cli, key).status == 0
+        cli.ok("revoke", "badges/a.json", "--key", key)
+        (cli.folder / "out" / NAME).unlink()
+
+        def known(_: Block) -> tuple[int, int]:
+            raise RuleViolation("issued before", rule="duplicate", positions=[0])
+
+        monkeypatch.setattr(ledger, "append", known)
+        return cli.folder / "out" / "a.receipt.json"
+
+    def test_one_of_a_badge_that_the_ledger_has_is_verified(
+        self, cli: Cli, ledger: FakeLedger, key: Path, lost: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A ledger that shows a revoked badge as active ends the run; an honest one finishes it."""
+        lost.unlink()
+        with monkeypatch.context() as patched:
+            real = ledger.receipt
+            patched.setattr(ledger, "receipt", lambda *a: replace(real(*a), chunk=bytes(64)))
+            ran = issue(cli, key)
+            assert ran.status == 1
+            assert not lost.exists()
+        assert "1 issued before" in issue(cli, key).out
+        cli.ok("refresh", "out", "--policy", "trust.policy")
+
+    def test_one_in_the_folder_that_does_not_verify_is_fetched_anew(
+        self, cli: Cli, ledger: FakeLedger, key: Path, lost: Path
+    ) -> None:
+        """It is not taken for present, and nothing is sent."""
+        true = ledger.receipt(read_receipt(lost).index)
+        lost.write_bytes(format_json(replace(true, chunk=bytes(64))))
+        assert "1 issued before" in issue(cli, key).out
+        assert read_receipt(lost) == true
+        assert len(ledger.bodies) == 2  # the issuance and the revocation
+
+    def test_one_that_does_not_verify_stays_where_the_ledger_has_no_other(
+        self, cli: Cli, ledger: FakeLedger, key: Path, lost: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It fails: the badge might be in the log after all, and would be issued twice."""
+        spoilt = format_json(replace(read_receipt(lost), log_proof=(bytes(32), *read_receipt(lost).log_proof[1:])))
+        lost.write_bytes(spoilt)
+        monkeypatch.setattr(ledger.log, "entries", [])
+        ran = issue(cli, key)
+        assert "does not verify, and the ledger has no other" in ran.err
+        assert (lost.read_bytes(), len(ledger.bodies)) == (spoilt, 2)
+
+    def test_one_of_another_log_stays(self, cli: Cli, key: Path, lost: Path) -> None:
+        """It may be right, and this ledger is not the one to ask."""
+        other = format_json(replace(read_receipt(lost), origin="other.example/log"))
+        lost.write_bytes(other)
+        assert "the receipt of this badge in the log 'other.example/log'" in issue(cli, key).err
+        assert lost.read_bytes() == other
+
+
 class TestInterruption:
+    @pytest.mark.parametrize("offset", [-1, 1, -100, 10**6])
+    def test_a_place_that_does_not_prove_is_not_written_down(
+        self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges, monkeypatch: pytest.MonkeyPatch, offset: int
+    ) -> None:
+        """The submission stays open, and an honest ledger finishes it by the identical bytes."""
+        badges.signed("a.json", 1)
+        with monkeypatch.context() as patched:
+            real = ledger.append
+            patched.setattr(ledger, "append", lambda block: (real(block)[0] + offset, block.count))
+            assert issue(cli, key).status == 1
+        with Journal(cli.folder / "out", ledger.origin, next(iter(ledger.log.replay.issuers))) as journal:
+            assert [sent.open for sent in journal.sent] == [True]
+        assert "1 issued" in issue(cli, key).out
+        assert len(set(ledger.bodies)) == len(ledger.issued()) == 1
+
+    def test_a_wrong_place_in_an_old_journal_is_overridden(
+        self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges
+    ) -> None:
+        """Earlier versions wrote down what the ledger said. The run that finds it out asks the next one to repeat."""
+        badges.signed("a.json", 1)
+        assert issue(cli, key).status == 0
+        (cli.folder / "out" / "a.receipt.json").unlink()
+        with Journal(cli.folder / "out", ledger.origin, next(iter(ledger.log.replay.issuers))) as journal:
+            journal.sent[0].first_index = 0
+            journal.logged(journal.sent[0])
+        assert issue(cli, key).status == 1
+        assert issue(cli, key).status == 0
+        assert len(set(ledger.bodies)) == len(ledger.issued()) == 1
+        assert read_receipt(cli.folder / "out" / "a.receipt.json").issue_entry().commitment == ledger.issued()[0]
+
     @pytest.mark.parametrize("fault", ["pending", "outcome-unknown", "cut-after", "cut-before", "overloaded"])
     def test_a_rerun_repeats_the_identical_bytes(
         self, cli: Cli, ledger: FakeLedger, key: Path, badges: Badges, fault: Fault
@@ -460,7 +552,8 @@ class TestJournal:
         with Journal(tmp_path, log.origin, issuer.id) as journal:
             sent = journal.send(block)
             assert synced[-1] == (tmp_path / NAME).stat().st_size
-            journal.logged(sent, 7)
+            sent.first_index = 7
+            journal.logged(sent)
             other = journal.send(log.block(issuer, [issuer.issue(3)]))
             journal.void(other, "window")
         with Journal(tmp_path, log.origin, issuer.id) as journal:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from ledger.cli.files import read_receipt
 from ledger.errors import LedgerError
 from ledger.merkle import leaf_hash
 from ledger.policy import parse_policy
-from ledger.receipt import encode_packed
+from ledger.receipt import Receipt, encode_packed
+from ledger.receipt_json import format_json
 from ledger.tlogproof import parse_tlog_proof, verify_tlog_proof
 from tests.cli.conftest import Badges, Cli
 from tests.fakes import FakeLedger
@@ -24,6 +27,23 @@ def issued(cli: Cli, key: Path, badges: Badges) -> Path:
     badges.hosted("b.json", 2)
     cli.ok("issue", "badges", "--out", "out", "--key", key)
     return cli.folder / "out"
+
+
+#: What a ledger may show falsely: under a head that it did sign, a status that is not the log's (zeros are active) or
+#: a submission without the event; a head that it did not sign.
+LIES: list[Callable[[Receipt], Receipt]] = [
+    lambda receipt: replace(receipt, chunk=bytes(len(receipt.chunk))),
+    lambda receipt: replace(receipt, events_proof=(bytes(32), *receipt.events_proof[1:])),
+    lambda receipt: replace(receipt, log_proof=(bytes(32), *receipt.log_proof[1:])),
+]
+
+
+class Liar:
+    """Makes the ledger hand out receipts that were tampered with."""
+
+    def __init__(self, ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch, lie: Callable[[Receipt], Receipt]) -> None:
+        real = ledger.receipt
+        monkeypatch.setattr(ledger, "receipt", lambda *arguments: lie(real(*arguments)))
 
 
 class TestReceipt:
@@ -92,6 +112,38 @@ class TestReceipt:
         assert "is of the log 'other.example/log'" in ran.err
         assert not (cli.folder / "badges" / "a.receipt.json").exists()
 
+    @pytest.mark.parametrize("lie", LIES)
+    def test_a_receipt_that_does_not_prove_is_not_written(
+        self,
+        cli: Cli,
+        ledger: FakeLedger,
+        key: Path,
+        issued: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        lie: Callable[[Receipt], Receipt],
+    ) -> None:
+        """That its head is the log's is not enough: neither with a policy nor without."""
+        cli.ok("revoke", "badges/a.json", "--key", key)
+        Liar(ledger, monkeypatch, lie)
+        for policy in ((), ("--policy", "trust.policy")):
+            assert cli("receipt", "badges/a.json", *policy).status == 1
+            assert not (cli.folder / "badges" / "a.receipt.json").exists()
+
+    def test_a_tlog_proof_under_a_head_that_nobody_signed_is_not_written(
+        self, cli: Cli, ledger: FakeLedger, issued: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its checkpoint has to be the log's, as that of a receipt."""
+        note = ledger.note().decode()
+
+        async def unsigned(_: object) -> bytes:
+            return note.replace(f"\u2014 {ledger.origin} ", "\u2014 someone.example ").encode()
+
+        monkeypatch.setattr("ledger.client.LedgerClient.checkpoint", unsigned)
+        ran = cli("receipt", "badges/a.json", "--tlog-proof")
+        assert ran.status == 1
+        assert "no acceptable signature by the log" in ran.err
+        assert not (cli.folder / "badges" / "a.tlog-proof").exists()
+
     def test_an_unknown_badge(self, cli: Cli, ledger: FakeLedger) -> None:
         """The ledger's own sentence."""
         ran = cli("receipt", "00" * 32)
@@ -141,6 +193,55 @@ class TestRefresh:
         assert ran.status == 1
         assert "out/a.receipt.json: the ledger has another entry" in ran.err
         assert (issued / "a.receipt.json").read_bytes() == before
+
+    @pytest.mark.parametrize("lie", LIES)
+    def test_a_receipt_that_does_not_prove_replaces_nothing(
+        self,
+        cli: Cli,
+        ledger: FakeLedger,
+        key: Path,
+        issued: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        lie: Callable[[Receipt], Receipt],
+    ) -> None:
+        """A ledger that shows a revoked badge as active is told, and the state that it shows is not."""
+        before = {path: path.read_bytes() for path in issued.glob("*.receipt.json")}
+        for name in ("a", "b"):
+            cli.ok("revoke", issued / f"{name}.receipt.json", "--key", key)
+        Liar(ledger, monkeypatch, lie)
+        ran = cli("refresh", "out", "--policy", "trust.policy")
+        assert ran.status == 1
+        assert ran.out == "2 failed\n"
+        assert {path: path.read_bytes() for path in before} == before
+
+    @pytest.mark.parametrize("lie", LIES)
+    def test_one_that_does_not_verify_is_replaced(
+        self, cli: Cli, ledger: FakeLedger, key: Path, issued: Path, lie: Callable[[Receipt], Receipt]
+    ) -> None:
+        """It is not `already of the newest head`: the ledger's takes its place, and its state is the one told."""
+        cli.ok("revoke", "badges/a.json", "--key", key)
+        path = issued / "a.receipt.json"
+        true = ledger.receipt(read_receipt(path).index)
+        path.write_bytes(format_json(lie(true)))
+        ran = cli.ok("refresh", "out", "--policy", "trust.policy")
+        assert "out/a.receipt.json: replaced: the receipt that was here does not verify: " in ran.err
+        assert "revoked: out/a.receipt.json" in ran.out
+        assert read_receipt(path) == true
+
+    def test_neither_verifies(
+        self, cli: Cli, ledger: FakeLedger, issued: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The file stays, and is told as failed; so where the ledger has another entry in its place."""
+        path = issued / "a.receipt.json"
+        other = ledger.receipt(read_receipt(issued / "b.receipt.json").index)
+        spoilt = format_json(LIES[2](read_receipt(path)))
+        path.write_bytes(spoilt)
+        with monkeypatch.context() as patched:
+            Liar(ledger, patched, LIES[2])
+            assert cli("refresh", "out").out == "2 failed\n"
+        monkeypatch.setattr(ledger, "receipt", lambda *_: other)
+        assert "does not verify: " in cli("refresh", "out").err
+        assert path.read_bytes() == spoilt
 
     def test_a_full_disk_leaves_the_old_receipt(
         self, cli: Cli, ledger: FakeLedger, key: Path, issued: Path, monkeypatch: pytest.MonkeyPatch
