@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 @click.argument("image", type=click.Path(path_type=Path))
 @option("--receipt", "receipt_path", type=click.Path(path_type=Path), help="Its receipt.  [default: beside the badge]")
 @option("--no-receipt", is_flag=True, help="Bake the badge alone.")
-@option("--out", type=click.Path(path_type=Path), help="[default: beside the badge, its name with the image's ending]")
+@option("--out", type=click.Path(path_type=Path), help="[default: beside the badge, as NAME.baked.png or .svg]")
 @option("--force", is_flag=True, help="Replace a badge that is in the image, and a file that exists.")
 def bake(output: Output, badge: Path, image: Path, receipt_path: Path | None, **options: Any) -> None:
     """Bake BADGE and its receipt into IMAGE, a PNG or SVG: one file to keep, to show and to verify.
 
-    The badge stands where Open Badges has it, so wallets and backpacks find it; `badge-ledger verify` finds both.
+    The badge stands where Open Badges has it, so wallets and backpacks find it; `badge-ledger verify` finds both. Name
+    the image with --out, best outside of folders that are issued as a whole: there it is one more copy of the badge.
 
     \b
     Example:
@@ -40,9 +41,8 @@ def bake(output: Output, badge: Path, image: Path, receipt_path: Path | None, **
 
     if receipt_path is not None and options["no_receipt"]:
         raise InputError("--receipt and --no-receipt contradict each other")
-    target: Path = options["out"] or badge.with_name(badge.stem + image.suffix)
-    if target.exists() and not options["force"]:
-        raise InputError(f"{target} exists; --force replaces it")
+    # Not alice.png beside alice.json, which would share the name of its receipt.
+    target: Path = options["out"] or badge.with_name(f"{badge.stem}.baked{image.suffix}")
     read = read_badge(badge)
     receipt = None if options["no_receipt"] else _receipt(badge, read, receipt_path)
     text = None if receipt is None else format_json(receipt)

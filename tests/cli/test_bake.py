@@ -31,8 +31,9 @@ class TestBake:
     def test_badge_and_receipt_are_in_the_image(self, cli: Cli, badge: Path, ending: str) -> None:
         """The receipt with its salt, so that the image is all that a verifier needs."""
         ran = cli.ok("bake", badge, f"medal.{ending}", "--receipt", "out/a.receipt.json", "--json").json
-        image = (badge.parent / f"a.{ending}").read_bytes()
-        assert (ran["file"], ran["bytes"], ran["receipt"]) == (str(badge.with_suffix(f".{ending}")), len(image), True)
+        target = badge.with_name(f"a.baked.{ending}")
+        image = target.read_bytes()
+        assert (ran["file"], ran["bytes"], ran["receipt"]) == (str(target), len(image), True)
         baked = badge_reader.read(image)
         receipt = load(baked_receipt(image) or b"")
         assert baked.canonical == badge_reader.read(badge.read_bytes()).canonical
@@ -94,6 +95,27 @@ class TestBake:
         assert ran.status == 1
         assert "another badge" in ran.err
         assert not Path(f"b.{ending}").exists()
+
+
+def test_by_default_no_badge_of_the_folder_is_in_the_way(cli: Cli, badge: Path, key: Path) -> None:
+    """alice.json, alice.png and what was baked of either are three files, and the names of their receipts stay."""
+    cli.ok("bake", badge, "medal.png", "--no-receipt", "--out", badge.with_suffix(".png"))
+    before = badge.with_suffix(".png").read_bytes()
+    assert "exists" in cli("bake", badge, "medal.png", "--out", badge.with_suffix(".png")).err
+    badge.with_suffix(".png").unlink()
+    cli.ok("bake", badge, "medal.png", "--no-receipt")
+    assert badge.with_name("a.baked.png").read_bytes() == before
+    rerun = cli.ok("issue", badge.parent, "--out", "out", "--key", key, "--json").json
+    assert [row["result"] for row in rerun["badges"]] == ["present", "present"]
+    assert Path("out/a.receipt.json").exists()
+
+
+def test_an_unusable_image_is_told_before_files_that_exist(cli: Cli, badge: Path) -> None:
+    """What --force would not mend comes first."""
+    Path("medal.gif").write_bytes(b"GIF89a")
+    Path("there.gif").write_bytes(b"mine")
+    assert "neither a PNG nor an SVG" in cli("bake", badge, "medal.gif", "--out", "there.gif").err
+    assert Path("there.gif").read_bytes() == b"mine"
 
 
 def test_what_is_no_image_is_named(cli: Cli, badge: Path) -> None:
