@@ -11,7 +11,7 @@
 
 The first in this order is the result. A badge is tied to the entry's issuer by the identifier in it. Where it has none,
 by that to which the key of its own signature is bound, or, a hosted Open Badges 2.0 or 1 badge, by the host that it
-lies on: the same that a URL or did:web identifier names.
+lies on, with all that it names: the same that a URL or did:web identifier names.
 
 What this does not do: verify a receipt or a signature, or ask a list. It judges what was found.
 """
@@ -194,7 +194,7 @@ def issuer_by(badge: Badge, proven: Proven, authenticity: Authenticity) -> Issue
     signer = _signer(badge, authenticity)
     if signer is not None and _is_issuer(signer, proven):
         return "signature"
-    if badge.hosted_at is not None and proven.identifier is not None:
+    if badge.hosted_at is not None and not badge.names_elsewhere and proven.identifier is not None:
         return "host" if badge.hosted_at == host_of(proven.identifier) else None
     return None
 
@@ -276,6 +276,10 @@ def notes_on_proof(badge: Badge, proven: Proven, max_age_s: int | None) -> list[
         named = host_of(proven.identifier)
         if named is not None and named != badge.hosted_at:
             notes.append(f"the badge lies on {badge.hosted_at}, the issuer that anchored it on {named}")
+    if badge.issuer is None and badge.hosted_at is not None and badge.names_elsewhere:
+        notes.append(
+            "the badge names a class, an issuer or an address that is not on its own host, which ties nobody to it"
+        )
     if len(proven.keys) > 1:
         notes.append("the issuing key was added by an earlier key of the issuer, and is bound no better than that")
     if not proven.evaluation.audited_by:

@@ -12,6 +12,7 @@ import pytest
 from ledger.authenticity import Authenticity, ListFinding, OwnSignature
 from ledger.badges import Badge, StatusEntry
 from ledger.entry import BINDING_PUBLISHED, BINDING_VOUCHED, did_key
+from ledger.errors import MalformedBadge
 from ledger.receipt import with_signatures
 from ledger.verdict import Verdict
 from ledger.verdict_findings import (
@@ -242,6 +243,65 @@ def test_a_hosted_badge_without_an_issuer_is_tied_by_its_host(identifier: str | 
     assert any("the badge lies on school.example, the issuer" in note for note in verdict.notes) == (
         qualifier is not None and identifier is not None
     )
+
+
+ELSEWHERE = "https://university.example"
+CLASS: dict[str, Any] = {"type": "BadgeClass", "name": "PhD"}
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"badge": ELSEWHERE + "/classes/phd"},
+        {"badge": "http://school.example:8080/classes/1"},
+        {"badge": "urn:uuid:7"},
+        {"badge": {**CLASS, "id": ELSEWHERE + "/classes/phd", "issuer": {"name": "University"}}},
+        {"badge": {**CLASS, "id": "urn:uuid:7"}},
+        {"badge": {**CLASS, "issuer": {"type": "Issuer", "name": "University", "url": ELSEWHERE}}},
+        {"badge": {**CLASS, "issuer": {"origin": ELSEWHERE, "name": "University"}}},
+        {"badge": {**CLASS, "issuer": {"id": {"@value": ELSEWHERE}, "name": "University"}}},
+        {"verification": {"type": "HostedBadge", "url": ELSEWHERE + "/assertions/1"}},
+        {"verify": {"type": "hosted", "url": ELSEWHERE + "/assertions/1"}},
+    ],
+)
+def test_a_host_does_not_stand_for_what_lies_elsewhere(members: dict[str, Any]) -> None:
+    """Else whoever has a host could anchor a badge of somebody else's class there, as its issuer."""
+    verdict = Case(badge(issuer=None, **members)).decide()
+    assert (verdict.result, verdict.qualifier, verdict.issuer_by) == ("valid", ANCHORED_UNNAMED, None)
+    assert any("not on its own host" in note for note in verdict.notes)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"badge": {**CLASS, "id": "https://School.example/classes/1"}},
+        {"badge": {**CLASS, "issuer": {"name": "School", "url": "http://school.example/"}}},
+        {"badge": {**CLASS, "issuer": {"origin": "https://school.example", "name": "School"}}},
+        {"badge": {**CLASS, "issuer": {"name": "School"}}},
+        {"verification": {"type": "HostedBadge", "url": "https://school.example/assertions/1"}, "id": "urn:uuid:1"},
+    ],
+)
+def test_a_host_stands_for_what_lies_on_it(members: dict[str, Any]) -> None:
+    """An id of the assertion that is no address is no place elsewhere."""
+    assert Case(badge(issuer=None, **members)).decide().issuer_by == "host"
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"badge": [CLASS]},
+        {"badge": [{**CLASS, "name": "x"}, ELSEWHERE]},
+        {"badge": {**CLASS, "issuer": [{"id": ELSEWHERE}]}},
+        {"badge": {**CLASS, "issuer": {"@id": ELSEWHERE, "name": "University"}}},
+        {"badge": {**CLASS, "@id": ELSEWHERE}},
+        {"@id": ELSEWHERE},
+        {"verification": {"type": "HostedBadge", "@id": ELSEWHERE}},
+    ],
+)
+def test_classes_and_issuers_in_other_spellings_are_refused(members: dict[str, Any]) -> None:
+    """Another reader would find an issuer there that this one passes over."""
+    with pytest.raises(MalformedBadge, match=r"several badge classes or issuers|keyword @id"):
+        badge(issuer=None, **members)
 
 
 def test_a_host_is_no_tie_where_the_identifier_is_not_shown() -> None:

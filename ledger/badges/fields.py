@@ -51,6 +51,7 @@ class Fields(TypedDict):
     id: str | None
     revoked: bool
     other_status: tuple[str, ...]
+    names_elsewhere: bool
 
 
 def vc_fields(document: dict[str, Any], *, is_jwt: bool) -> Fields | None:
@@ -94,6 +95,7 @@ def vc_fields(document: dict[str, Any], *, is_jwt: bool) -> Fields | None:
         revoked=False,
         status=status,
         other_status=other_status,
+        names_elsewhere=False,
     )
 
 
@@ -107,13 +109,18 @@ def assertion_fields(document: dict[str, Any], *, is_jws: bool) -> Fields | None
     host = _host(document.get("id")) or _host(verification.get("url"))
     # Badgr's answer for a revoked badge has no verification member: a document that has an address is hosted there.
     is_hosted = bool(ways & _HOSTED) or (not ways & _SIGNED and host is not None)
-    badge_class = _first_object(document.get("badge")) or {}
-    issuer = badge_class.get("issuer")
+    badge_class = document.get("badge")
+    issuer = badge_class.get("issuer") if isinstance(badge_class, dict) else None
+    # Another reader may take another one of a list, and to JSON-LD the keyword is the member.
+    if isinstance(badge_class, list) or isinstance(issuer, list):
+        raise MalformedBadge("the badge names several badge classes or issuers")
+    if any(isinstance(one, dict) and "@id" in one for one in (document, verification, badge_class, issuer)):
+        raise MalformedBadge("the badge uses the keyword @id for the member id")
     return Fields(
         kind=_assertion_kind(document, is_jws=is_jws, is_hosted=is_hosted),
         issuer=_text(issuer.get("id")) if isinstance(issuer, dict) else _text(issuer),
         hosted_at=host if is_hosted else None,
-        name=_text(badge_class.get("name")),
+        name=_text(badge_class.get("name")) if isinstance(badge_class, dict) else None,
         valid_from=parse_date_ms(document.get("issuedOn"), "issuedOn"),
         valid_until=parse_date_ms(document.get("expires"), "expires"),
         recipient_kind=_hashed_or_plain(document.get("recipient")),
@@ -121,6 +128,7 @@ def assertion_fields(document: dict[str, Any], *, is_jws: bool) -> Fields | None
         id=_text(document.get("id")) or (_text(verification.get("url")) if is_hosted else None),
         revoked=_revoked(document),
         other_status=(),
+        names_elsewhere=any(_host(value) != host for value in _places(document, badge_class, issuer)),
     )
 
 
@@ -157,6 +165,20 @@ def _is_assertion(document: dict[str, Any], verification: dict[str, Any] | None)
         return True
     # Moodle's answer at the address of an assertion that is revoked, which has no type.
     return document.get("revoked") is True and "type" not in document and _host(document.get("id")) is not None
+
+
+def _places(document: dict[str, Any], badge_class: Any, issuer: Any) -> list[Any]:
+    """Where an assertion says that it lies, and its class, and its issuer (`origin`: Open Badges 1.0).
+
+    An `id` of the assertion that is no address is no place. That of a class is one that its host does not vouch for.
+    """
+    own = [document.get("id")] if _host(document.get("id")) is not None else []
+    for member in ("verification", "verify"):
+        own.append((_first_object(document.get(member)) or {}).get("url"))
+    own.append(badge_class.get("id") if isinstance(badge_class, dict) else badge_class)
+    if isinstance(issuer, dict):
+        own += [issuer.get("id"), issuer.get("url"), issuer.get("origin")]
+    return [value for value in own if value is not None]
 
 
 def _assertion_kind(document: dict[str, Any], *, is_jws: bool, is_hosted: bool) -> Kind:

@@ -77,6 +77,8 @@ class Badge:
     id: the credential's or assertion's own; of a hosted one without, the address in its `verify` or `verification`.
     revoked: whether the document itself says so (`revoked: true`, as a hosted assertion's address answers then).
     other_status: the types of the other entries in `credentialStatus`, which nothing here can look up.
+    names_elsewhere: an Open Badges 1 or 2.0 assertion names a place for itself, its class or its issuer that is not on
+    the host of its own address: the host does not stand for its issuer.
     """
 
     form: int
@@ -95,3 +97,4 @@ class Badge:
     id: str | None = field(default=None, repr=False)
     revoked: bool = False
     other_status: tuple[str, ...] = ()
+    names_elsewhere: bool = False

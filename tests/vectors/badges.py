@@ -81,6 +81,9 @@ _REFUSED = (
     ("byte order mark", "\ufeff" + _PLAIN),
     ("address", "https://school.example/assertions/1"),
     ("revoked that is neither true nor false", json.dumps(_HOSTED | {"revoked": "true"})),
+    ("several badge classes", json.dumps(_HOSTED | {"badge": ["https://school.example/classes/1"]})),
+    ("several issuers", json.dumps(_HOSTED | {"badge": {"issuer": [{"id": "https://school.example"}]}})),
+    ("issuer by a keyword", json.dumps(_HOSTED | {"badge": {"issuer": {"@id": "https://school.example"}}})),
     ("presentation", json.dumps(credential("did:web:a.example") | {"type": "VerifiablePresentation"})),
     (
         "envelope that is a credential, too",

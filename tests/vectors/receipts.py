@@ -80,7 +80,8 @@ def _verdicts() -> Iterator[tuple[str, dict[str, Any]]]:
     listed = credential(SCHOOL, credentialStatus=status)
     elsewhere = credential(SCHOOL, credentialStatus=status | {"statusListIndex": "1005"})
     vouched = {"binding": BINDING_VOUCHED}
-    at_port = _HOSTED | {"id": "https://school.example:8443/assertions/1"}
+    port = "https://school.example:8443"
+    at_port = _HOSTED | {"id": f"{port}/assertions/1", "badge": f"{port}/classes/1"}
     own_word = _HOSTED | {"revoked": True, "proof": PROOF}
     audited = policy_text(ORIGIN, auditors=["south"])
     yield _verdict("full-published", plain, {})
@@ -94,6 +95,12 @@ def _verdicts() -> Iterator[tuple[str, dict[str, Any]]]:
     yield _verdict("full-self-asserted-own-signature", signed, vouched, own_signature="self-asserted")
     yield _verdict("full-unnamed-issuer", _HOSTED | {"id": "https://elsewhere.example/assertions/1"}, {})
     yield _verdict("full-unnamed-issuer-by-host", _HOSTED, {})
+    by_origin = _HOSTED | {"badge": {"name": "Doctorate", "issuer": {"origin": "https://university.example"}}}
+    yield _verdict("full-unnamed-issuer-of-another-origin", by_origin, {})
+    yield _verdict("full-unnamed-issuer-of-a-class-elsewhere", _HOSTED | {"badge": "https://university.example/1"}, {})
+    on_it = _HOSTED | {"badge": {"name": "Sailing", "issuer": {"url": "https://SCHOOL.example/"}}, "id": "urn:uuid:7"}
+    on_it |= {"verify": {"type": "hosted", "url": "https://school.example/assertions/1"}}
+    yield _verdict("full-unnamed-issuer-on-its-host", on_it, {})
     yield _verdict("full-unnamed-issuer-by-host-vouched", _HOSTED, vouched)
     yield _verdict("full-unnamed-issuer-by-did-web", at_port, {"identifier": "did:web:School.example%3A8443:issuers:7"})
     yield _verdict("full-unnamed-issuer-at-another-port", at_port, {})

@@ -227,11 +227,19 @@ function addressHost(address) {
   return name && Number(port ?? 0) < 65536 && name.toLowerCase() + (port ? `:${Number(port)}` : "");
 }
 
-// Host and port of the address where an assertion lies that is hosted, null for any other.
+// Host and port of the address where an assertion lies that is hosted, with its class and issuer; null for any other.
 function hostOf(document, way) {
   const ways = strings(way?.get("type")).map((type) => type.toLowerCase());
   const host = addressHost(document.get("id")) || addressHost(way?.get("url"));
   const isHosted = ways.some((type) => ["hosted", "hostedbadge"].includes(type));
+  const member = document.get("badge"), issuer = member instanceof Map ? member.get("issuer") : null;
+  const places = [
+    ...(addressHost(document.get("id")) ? [document.get("id")] : []),
+    ...["verification", "verify"].map((name) => firstObject(document.get(name))?.get("url")),
+    member instanceof Map ? member.get("id") : member,
+    ...(issuer instanceof Map ? ["id", "url", "origin"].map((name) => issuer.get(name)) : []),
+  ].filter((place) => place !== undefined && place !== null);
+  if (!places.every((place) => addressHost(place) === host)) return null;
   return host && (isHosted || !ways.some((type) => ["signed", "signedbadge"].includes(type))) ? host : null;
 }
 
@@ -242,7 +250,10 @@ function readAssertion(document) {
     (way && document.has("badge") && document.get("recipient") instanceof Map) ||
     (revoked === true && !document.has("type") && addressHost(document.get("id"))), UNREADABLE);
   need(typeof revoked === "boolean", UNREADABLE);
-  const member = firstObject(document.get("badge"))?.get("issuer");
+  const badgeClass = document.get("badge");
+  const member = badgeClass instanceof Map ? badgeClass.get("issuer") : null;
+  need(!Array.isArray(badgeClass) && !Array.isArray(member), UNREADABLE);
+  need(![document, way, badgeClass, member].some((one) => one instanceof Map && one.has("@id")), UNREADABLE);
   const issuer = member instanceof Map ? member.get("id") : member;
   return {
     issuer: isText(issuer) ? issuer : null,
