@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,13 +48,13 @@ def add(output: Output, key: Path, url: str, policy: Path | None, **options: Any
     """
     token = _token(options)
     evidence = _evidence(options["evidence"])
-    document, known = asyncio.run(
+    document, known, before = asyncio.run(
         _register(output, key, url, load_policy(policy), options["identifier"], options["roles"], evidence, token)
     )
     if output.json:
-        output.document({"issuer": document, "key": known})
+        output.document({"issuer": document, "key": known, "registered_before": before})
         return
-    output.lines(f"registered {document.identifier}")
+    output.lines(f"{document.identifier} was registered before" if before else f"registered {document.identifier}")
     output.fields(
         [("issuer", document.issuer), ("key", f"{known.index} ({', '.join(known.roles)})"), ("binding", known.binding)]
     )
@@ -126,10 +127,11 @@ async def _register(
     roles: int,
     evidence: bytes | None,
     token: str | None,
-) -> tuple[IssuerDocument, KeyDocument]:
+) -> tuple[IssuerDocument, KeyDocument, bool]:
+    """The issuer, its key, and whether the ledger had that key of it before."""
     from ledger.cli.identity import open_log, remember
     from ledger.client import LedgerClient
-    from ledger.entry import ADD, ALG_ED25519, ZERO32, did_key
+    from ledger.entry import ADD, ALG_ED25519, ZERO32, did_key, issuer_id
     from ledger.keyfile import load_issuer_key, load_key
     from ledger.message import key_message
 
@@ -138,10 +140,14 @@ async def _register(
     async with LedgerClient(url, clock=output.clock, token=token) as client:
         log = await open_log(client, policy)
         message = key_message(log.origin, ADD, ZERO32, name, roles, ALG_ED25519, key.public_key)
+        before = False
+        with suppress(NotFound):
+            earlier = await client.issuer(issuer_id(name))
+            before = any(known.public_key == key.public_key.hex() for known in earlier.keys)
         document = await client.register_issuer(name, key.public_key, roles, key.sign(message), evidence)
     known = _find(document, key.public_key.hex())
     remember(path, name, known.index)
-    return document, known
+    return document, known, before
 
 
 async def _change_keys(

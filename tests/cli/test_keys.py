@@ -68,6 +68,21 @@ class TestIssuer:
         assert known.keys[key.key_index].public_key == key.public
         assert "binding  self-certifying" in ran.out
 
+    def test_what_was_registered_before_is_told(self, cli: Cli, ledger: FakeLedger) -> None:
+        """The key file learns its index all the same: it may come from a copy that never knew it."""
+        cli.ok("keygen", "a.key")
+        unregistered = (cli.folder / "a.key").read_bytes()
+        first = cli.ok("issuer", "add", "--key", "a.key", "--token", TOKEN)
+        identifier, index = load_key("a.key").issuer, load_key("a.key").key_index
+        assert f"registered {identifier}" in first.out
+        (cli.folder / "a.key").write_bytes(unregistered)
+        again = cli.ok("issuer", "add", "--key", "a.key", "--token", TOKEN)
+        assert again.out.startswith(f"{identifier} was registered before\n")
+        assert load_key("a.key").key_index == index
+        assert cli.ok("issuer", "add", "--key", "a.key", "--token", TOKEN, "--json").json["registered_before"] is True
+        cli.ok("keygen", "b.key")
+        assert cli.ok("issuer", "add", "--key", "b.key", "--token", TOKEN, "--json").json["registered_before"] is False
+
     @pytest.mark.parametrize("arguments, slug", [([], "invalid-input"), (["--token", "wrong"], "forbidden")])
     def test_registering_needs_the_operators_token(
         self, cli: Cli, ledger: FakeLedger, arguments: list[str], slug: str
