@@ -10,13 +10,15 @@ not encrypted. Reading stops at the stated size of a member, and its checksum is
 
 from __future__ import annotations
 
+import os
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
+from ledger.cli.files import open_file
 from ledger.errors import InputError
 
 #: Bytes of a central directory: some 300,000 members.
@@ -34,22 +36,30 @@ class Archive:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._file = open_file(path)
         try:
-            size = path.stat().st_size
-            _check_directory(path, size)
-            self._zip = zipfile.ZipFile(path)
+            self._read_directory()
         except (OSError, EOFError, zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
+            self._file.close()
             raise InputError(f"{path}: not a ZIP file that can be read") from error
-        self._members = self._zip.infolist()
-        if sum(member.file_size for member in self._members) > max(MAX_RATIO * size, _FREE_BYTES):
-            self._zip.close()
-            raise InputError(f"{path}: its members inflate to more than {MAX_RATIO} times its size")
+        except InputError:
+            self._file.close()
+            raise
 
     def __enter__(self) -> Archive:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._zip.close()
+        self._file.close()
+
+    def _read_directory(self) -> None:
+        size = os.fstat(self._file.fileno()).st_size
+        _check_directory(self.path, self._file, size)
+        self._zip = zipfile.ZipFile(self._file)
+        self._members = self._zip.infolist()
+        if sum(member.file_size for member in self._members) > max(MAX_RATIO * size, _FREE_BYTES):
+            raise InputError(f"{self.path}: its members inflate to more than {MAX_RATIO} times its size")
 
     def files(self) -> Iterator[tuple[int, str]]:
         """(number, name) of each member that is no folder, in the order of the directory."""
@@ -73,12 +83,12 @@ class Archive:
             raise InputError("it is damaged in the ZIP file") from error
 
 
-def _check_directory(path: Path, size: int) -> None:
+def _check_directory(path: Path, file: BinaryIO, size: int) -> None:
     """Raise InputError before a central directory of any size is taken into memory. The reader trusts these fields."""
-    with path.open("rb") as file:
-        # What lies further from the end than the longest comment and the records before it is never looked at.
-        file.seek(max(0, size - (1 << 16) - _EOCD_BYTES - _LOCATOR_BYTES - _RECORD_BYTES))
-        tail = file.read()
+    # What lies further from the end than the longest comment and the records before it is never looked at.
+    most = (1 << 16) + _EOCD_BYTES + _LOCATOR_BYTES + _RECORD_BYTES
+    file.seek(max(0, size - most))
+    tail = file.read(most)
     at = len(tail) - _EOCD_BYTES
     if tail[max(at, 0) :][:4] != b"PK\x05\x06" or tail[-2:] != bytes(2):
         at = tail.rfind(b"PK\x05\x06")

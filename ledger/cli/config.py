@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import click
 
+from ledger.cli.files import read_bounded
 from ledger.errors import InputError
 
 MAX_CONFIG_BYTES: Final = 1 << 20
@@ -36,14 +37,9 @@ def find_config() -> Path | None:
 
 def load_config(path: Path) -> dict[str, Any]:
     """The file's tables. Raises InputError."""
+    data = read_bounded(path, MAX_CONFIG_BYTES)
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_CONFIG_BYTES + 1)
-        if len(data) > MAX_CONFIG_BYTES:
-            raise InputError(f"{path}: longer than {MAX_CONFIG_BYTES} bytes")
         return tomllib.loads(data.decode("utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a TOML file: {error}") from error
     except RecursionError:

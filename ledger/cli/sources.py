@@ -25,7 +25,7 @@ from typing import BinaryIO, Final
 import msgspec
 
 from ledger.cli.archive import Archive
-from ledger.cli.files import BADGE_SUFFIXES, RECEIPT_SUFFIX, is_receipt, walk
+from ledger.cli.files import BADGE_SUFFIXES, RECEIPT_SUFFIX, is_receipt, open_file, walk
 from ledger.cli.naming import safe_path, short_name
 from ledger.cli.output import counted
 from ledger.errors import InputError
@@ -128,7 +128,7 @@ def _texts(file: BinaryIO, path: Path) -> Iterator[str]:
 
 
 def _csv(path: Path) -> Iterator[Source]:
-    with _open(path) as file:
+    with open_file(path) as file:
         texts = _texts(file, path)
         header = next(texts, "")
         delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=header.count)
@@ -181,7 +181,7 @@ class _FileRow(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def _ndjson(path: Path) -> Iterator[Source]:
-    with _open(path) as file:
+    with open_file(path) as file:
         for number, line in enumerate(_lines(file, path), 1):
             if number > MAX_ROWS:
                 raise InputError(f"{path}: more than {MAX_ROWS} lines: divide it")
@@ -210,15 +210,6 @@ def _file_row(text: bytes) -> _FileRow | None:
         return msgspec.json.decode(text, type=_FileRow)
     except (msgspec.MsgspecError, UnicodeError):
         return None  # the reader of badges says what is wrong with it
-
-
-def _open(path: Path) -> BinaryIO:
-    if not path.is_file():
-        raise InputError(f"{path}: not a file")
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise InputError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from error
 
 
 def _file(manifest: Path, number: int, text: str, name: str) -> Source:

@@ -22,6 +22,7 @@ from ledger.cli.files import (
     PACKED_SUFFIX,
     RECEIPT_SUFFIX,
     is_for,
+    open_file,
     read_badge,
     read_bounded,
     read_receipt,
@@ -150,7 +151,7 @@ def _public_key(path: Path) -> str:
 
 
 def _is_private(path: Path) -> bool:
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return file.read(len(HEADER)) == HEADER.encode()
 
 
