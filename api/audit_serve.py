@@ -122,6 +122,7 @@ class AuditDaemon:
             self._log.info("audit.notice", index=notice.index, identifier=notice.identifier, what=notice.what)
         if found.audited.entries or found.notices or found.alarms:
             self._show(found)
+        self._session.keep()
 
     async def healthz(self, _: web.Request) -> web.Response:
         """200 while rounds pass; 503 with the reason where none has passed for three intervals and a minute."""

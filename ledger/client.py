@@ -18,7 +18,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import islice
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
 from urllib.parse import urlsplit
@@ -58,6 +60,7 @@ _T = TypeVar("_T")
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 15.0
 _READ_PATIENCE_S = 30.0
+_BUNDLES_AHEAD = 8
 
 
 class Unreachable(Unavailable):
@@ -140,19 +143,22 @@ class LedgerClient:
         """Entries [start, end) of the log of `size`, bundle by bundle: (index of the first, entries). Reads ahead by
         a few bundles, so that a walk is not one round trip after the other."""
         tiles = bundles_for_range(start, end, size)
-        ahead: list[asyncio.Task[bytes]] = []
+        ahead: deque[tuple[Tile, asyncio.Task[bytes]]] = deque()
         try:
-            for position, tile in enumerate(tiles):
-                while len(ahead) < 8 and position + len(ahead) < len(tiles):
-                    ahead.append(asyncio.create_task(self.tile(tiles[position + len(ahead)])))
-                entries = decode_bundle(await ahead.pop(0), tile.width)
+            while True:
+                for tile in islice(tiles, _BUNDLES_AHEAD - len(ahead)):
+                    ahead.append((tile, asyncio.create_task(self.tile(tile))))
+                if not ahead:
+                    return
+                tile, task = ahead.popleft()
+                entries = decode_bundle(await task, tile.width)
                 first = tile.index * TILE_WIDTH
                 low, high = max(start - first, 0), min(end - first, tile.width)
                 yield first + low, entries[low:high]
         finally:
-            for task in ahead:
+            for _, task in ahead:
                 task.cancel()
-            await asyncio.gather(*ahead, return_exceptions=True)
+            await asyncio.gather(*(task for _, task in ahead), return_exceptions=True)
 
     async def inclusion(self, index: int, tree_size: int) -> InclusionAnswer:
         """The inclusion proof of one leaf in the tree of `tree_size` leaves."""

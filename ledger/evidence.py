@@ -196,11 +196,13 @@ def _convict_rollback(evidence: Evidence, smaller: Checkpoint, larger: Checkpoin
 
 
 def own_times(note: bytes, keys: Sequence[VerifierKey]) -> dict[VerifierKey, int]:
-    """The seconds at which the log's own keys of algorithm 6 cosigned a note; only lines that verify."""
+    """The seconds at which the log's own keys of algorithm 6 cosigned a note, those with a time; their lines verify."""
     opened = parse_note(note)
     checkpoint = parse_checkpoint(opened.text)
     timed = [key for key in keys if key.algorithm != ED25519 and key.name == checkpoint.origin]
-    return {key: verify_cosignature(checkpoint, key, line) for key, line in find_lines(opened, timed)}
+    times = {key: verify_cosignature(checkpoint, key, line) for key, line in find_lines(opened, timed)}
+    # Time zero makes no statement about time (c2sp.org/tlog-cosignature).
+    return {key: time_s for key, time_s in times.items() if time_s}
 
 
 # Entries -------------------------------------------------------------------------------------------------------------

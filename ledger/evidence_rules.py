@@ -30,7 +30,6 @@ by two entries for good; that a slot was never issued is not, and takes the whol
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import TypeVar
 
 from ledger.block import Block
@@ -74,9 +73,15 @@ class Excerpt:
         self.raw = raw
         self.own_time_s = own_time_s
         self.decoded: dict[int, Entry] = {}
+        #: Indexes of entries of an unknown version or type, of which nothing can be said.
+        self.unknown: set[int] = set()
         for at, data in raw.items():
-            with suppress(MalformedEntry):
+            try:
                 self.decoded[at] = decode(data)
+            except UnknownEntry:
+                self.unknown.add(at)
+            except MalformedEntry:
+                continue
 
     @property
     def entry(self) -> Entry | None:
@@ -147,7 +152,7 @@ def _origin(x: Excerpt) -> str | None:
 
 
 def _head_unsealed(x: Excerpt) -> str | None:
-    if x.index != x.head.size - 1 or x.index not in x.raw or isinstance(x.entry, StatusRoot):
+    if x.index != x.head.size - 1 or x.index not in x.raw or isinstance(x.entry, StatusRoot) or x.index in x.unknown:
         return None
     return f"the head of size {x.head.size} does not end in a status_root"
 
@@ -209,7 +214,7 @@ def _unknown_key(x: Excerpt) -> str | None:
     if named is None:
         return None
     index, issuer = named
-    if index < x.index and (index not in x.raw or x.key(index, issuer) is not None):
+    if index < x.index and (index not in x.raw or index in x.unknown or x.key(index, issuer) is not None):
         return None
     return f"entry {x.index} names entry {index} as its key, which is no key of the issuer before it"
 

@@ -113,7 +113,7 @@ class Mirror:
 
     async def _copy(self, start: int, checkpoint: Checkpoint, edge: Edge, progress: Callable[[int, int], None]) -> None:
         size = checkpoint.size
-        groups = [(tile,) for tile in bundles_for_range(start, size, size)]
+        groups = ((tile,) for tile in bundles_for_range(start, size, size))
         async for (bundle,), (data,) in read_ahead(self._source, groups, _DEPTH):
             entries = decode_bundle(data, bundle.width)
             new = entries[max(0, start - bundle.index * TILE_WIDTH) :]

@@ -15,7 +15,7 @@ leaf hashes in, full tiles out. Nothing here reads or writes, and nothing prunes
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -90,7 +90,7 @@ def partial_width(level: int, size: int) -> int:
 
 def tiles_for_size(size: int) -> list[Tile]:
     """Every hash tile of a tree of `size` leaves, full and partial: by level, then index."""
-    tiles = []
+    tiles: list[Tile] = []
     level = 0
     while count := size >> TILE_HEIGHT * level:
         tiles += _row(level, 0, count, count)
@@ -98,8 +98,9 @@ def tiles_for_size(size: int) -> list[Tile]:
     return tiles
 
 
-def bundles_for_range(start: int, end: int, size: int) -> list[Tile]:
-    """The entry bundles that hold entries [start, end) of a log of `size`, as wide as they are at that size.
+def bundles_for_range(start: int, end: int, size: int) -> Iterator[Tile]:
+    """The entry bundles that hold entries [start, end) of a log of `size`, as wide as they are at that size, one after
+    the other: the size may be one that somebody merely claims, and a list of its bundles larger than any memory.
 
     Raises ValueError unless 0 <= start <= end <= size.
     """
@@ -108,12 +109,10 @@ def bundles_for_range(start: int, end: int, size: int) -> list[Tile]:
     return _row(ENTRIES_LEVEL, start, end, size)
 
 
-def _row(level: int, start: int, end: int, count: int) -> list[Tile]:
+def _row(level: int, start: int, end: int, count: int) -> Iterator[Tile]:
     """The tiles that hold positions [start, end) of a level with `count` positions."""
-    if start == end:
-        return []
-    indexes = range(start >> TILE_HEIGHT, (end - 1 >> TILE_HEIGHT) + 1)
-    return [Tile(level, index, min(TILE_WIDTH, count - index * TILE_WIDTH)) for index in indexes]
+    indexes = range(start >> TILE_HEIGHT, (end - 1 >> TILE_HEIGHT) + 1 if end > start else 0)
+    return (Tile(level, index, min(TILE_WIDTH, count - index * TILE_WIDTH)) for index in indexes)
 
 
 def tile_for_node(node: Node, size: int) -> Tile:

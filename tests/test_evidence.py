@@ -153,6 +153,35 @@ def test_a_rollback_needs_the_logs_own_times() -> None:
         verify_evidence(heads_evidence("rollback", "", HONEST.note(2), HONEST.note()), (), KEYS)
 
 
+def test_entries_of_a_later_version_convict_nobody() -> None:
+    """A log of a later version, honest by its own rules: its last entry and a key entry are of kinds not known here."""
+    later = Liar(demo_log())
+    later.entries[-1] = b"\x02" + later.entries[-1][1:]
+    proof = build(plan_multiproof([later.size - 1], later.size), nodes(later))
+    entry = {later.size - 1: later.entries[-1]}
+    evidence = excerpt_evidence("head-unsealed", "", later.note(time_s=1), later.size - 1, entry, proof)
+    with pytest.raises(NotConvicted):
+        verify_evidence(evidence, (), KEYS)
+    at = next(k for k, data in enumerate(HONEST.entries) if data[1] == 4)
+    key = int.from_bytes(HONEST.entries[at][42:50], "big")
+    shown = {at: HONEST.entries[at], key: b"\x02" + HONEST.entries[key][1:]}
+    assert convict("unknown-key", Excerpt(HEAD, at, shown)) is None
+    shown[key] = HONEST.entries[0]
+    assert convict("unknown-key", Excerpt(HEAD, at, shown)) is not None
+
+
+def test_time_zero_says_nothing() -> None:
+    """A cosignature without a time convicts nobody of a wrong one."""
+    evidence = heads_evidence("rollback", "", HONEST.note(2), HONEST.note(time_s=0))
+    with pytest.raises(NotConvicted):
+        verify_evidence(evidence, (), KEYS)
+    last = HONEST.size - 1
+    proof = build(plan_multiproof([last], HONEST.size), NODES)
+    evidence = excerpt_evidence("head-time", "", HONEST.note(time_s=0), last, {last: HONEST.entries[last]}, proof)
+    with pytest.raises(NotConvicted):
+        verify_evidence(evidence, (), KEYS)
+
+
 def test_every_byte_of_evidence_counts() -> None:
     """A changed file is refused, or says the same: nothing else comes out, and no other error than ours."""
     liar = Liar(demo_log())

@@ -203,7 +203,7 @@ def test_tiles_for_any_size(size: int) -> None:
 def test_bundles_for_any_range(start: int, length: int, more: int) -> None:
     """The bundles hold the range, start and end within the first and last, at the width they have in that log."""
     end, size = start + length, start + length + more
-    bundles = tiles.bundles_for_range(start, end, size)
+    bundles = list(tiles.bundles_for_range(start, end, size))
     if not length:
         assert bundles == []
         return

@@ -1,7 +1,7 @@
 """The conscience of an auditing witness: a head is approved once everything up to it has passed the audit.
 
     approve(note)    waits for the audit, PATIENCE_S at the most
-        passed       returns: the witness may cosign
+        passed       returns: the witness may cosign. Only the newest head that passed is approved
         not yet      Unavailable (503): the audit goes on by itself, and the log comes back with its newest head
         convicted    VerificationError (422), now and for ever: there is a file that says why
         mismatch     Unavailable: what the log hands out is not what it signed; nobody can say yet whose fault it is
@@ -62,7 +62,13 @@ class AuditedLog:
                 self._audit = asyncio.create_task(self._run(), name="audit")
             await self._wait(self._audit, end)
         # What was asked about has been read; that it is this very head, and no fork of it, is yet to be compared.
-        await self._wait(asyncio.create_task(self._compare(note), name="compare"), end)
+        compare = asyncio.create_task(self._compare(note), name="compare")
+        try:
+            await self._wait(compare, end)
+        finally:
+            # Whoever repeats a head while a long audit runs must not leave a task behind each time.
+            compare.cancel()
+            await asyncio.gather(compare, return_exceptions=True)
         self._check_clock(checkpoint)
 
     async def close(self) -> None:
@@ -100,7 +106,7 @@ class AuditedLog:
         try:
             while self._wanted[0] > self._session.size:
                 await self._compare(self._wanted[1])
-        except LedgerError:
+        except BaseException:
             # That head may never become readable, if the log lost it: the next one that is asked for is tried then.
             self._wanted = (0, b"")
             raise
@@ -120,7 +126,7 @@ class AuditedLog:
 
     def _check_clock(self, checkpoint: Checkpoint) -> None:
         if checkpoint.size != self._session.size:
-            return  # an older head, whose time the audit does not keep; its successor has been judged
+            raise Unavailable("the audit has gone on to a newer head meanwhile", retry_after_s=_RETRY_AFTER_S)
         skew_ms = self._session.time_ms - self._clock.now_ms()
         if abs(skew_ms) > MAX_SKEW_MS:
             raise Unavailable(

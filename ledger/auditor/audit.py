@@ -32,7 +32,6 @@ from ledger.cosignature import open_by_log
 from ledger.errors import (
     LedgerError,
     MalformedEntry,
-    QuorumNotMet,
     RuleViolation,
     Unavailable,
     UnknownEntry,
@@ -87,8 +86,8 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class Auditor:
-    """The audit of one log. Not to be used by two tasks at once. What a source failed to answer can be asked again;
-    after Convicted, Mismatch or UnknownEntry the follower may hold what is not of the log, and is made anew."""
+    """The audit of one log. Not to be used by two tasks at once. After any error it is made anew from what was kept:
+    the follower may hold entries whose tiles were not compared yet, or that are not of the log."""
 
     def __init__(
         self,
@@ -106,8 +105,8 @@ class Auditor:
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         """`evidence`: folder for a file that convicts. `max_age_s`: an older newest entry is an alarm; None never.
-        `depth`: bundles asked for at once. `save` is handed the state at each head and every `save_every` entries,
-        `progress` how many entries were read and how many there are."""
+        `depth`: bundles asked for at once. `save` is handed the state on the way, every `save_every` entries;
+        whoever calls keeps that of the head. `progress` is told how many entries were read and how many there are."""
         if not sources:
             raise ValueError("an audit needs a source")
         self.follower = follower
@@ -163,7 +162,8 @@ class Auditor:
 
     async def audit_head(self, note: bytes) -> None:
         """Audit exactly the head of this signed note, from the first source: what an auditing witness does. Raises as
-        `run`; a head that is older than what was audited is compared with it."""
+        `run`; a head that is older than what was audited is compared with it, and then Unavailable: whether it ends in
+        a status_root, and was signed in time, is known of the newest head only."""
         self._alarms = []
         head = self._open(self._sources[0], note)
         await self._rollbacks([head])
@@ -173,6 +173,8 @@ class Auditor:
                 f"more was read than the {head.checkpoint.size} entries of this head: a newer one is needed"
             )
         await self._check_prefix(head)
+        if head.checkpoint.size < self.follower.proven.size:
+            raise Unavailable(f"{self.follower.proven.size} entries are audited already: a newer head is needed")
 
     # Heads ------------------------------------------------------------------------------------------------------------
 
@@ -216,7 +218,8 @@ class Auditor:
         now_s = self._clock.now_ms() // 1000
         try:
             evaluation = evaluate(self._policy, checkpoint, note, now_s=now_s, max_age_s=None)
-        except QuorumNotMet as error:
+        except VerificationError as error:
+            # A line that does not verify, too: whoever hands out the note can have put it there.
             self._alarm("quorum", f"{newest.source.name}: {error.detail}")
             return ()
         return tuple(evaluation.witnesses)
@@ -257,14 +260,13 @@ class Auditor:
                 raise
             raise await self._convict_entries(head, error) from error
         follower.prove(checkpoint, head.note)
-        self._save(follower.state())
 
     async def _read(self, source: Source, size: int) -> None:
         """Feed the entries up to `size`, and compare the full tiles that they complete."""
         follower = self.follower
         start = follower.size
         bundles = bundles_for_range(start, size, size)
-        groups = [(bundle, Tile(0, bundle.index, bundle.width)) for bundle in bundles]
+        groups = ((bundle, Tile(0, bundle.index, bundle.width)) for bundle in bundles)
         #: Tiles that came with their bundle, while a submission that goes on behind it is incomplete.
         served: dict[Tile, bytes] = {}
         saved = start

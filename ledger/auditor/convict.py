@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -46,7 +47,7 @@ from ledger.evidence import (
 )
 from ledger.merkle import nodes_for_range, plan_consistency, plan_multiproof, roots_from_consistency
 from ledger.note import VerifierKey
-from ledger.tiles import TILE_WIDTH, bundles_for_range, decode_bundle
+from ledger.tiles import TILE_WIDTH, Tile, bundles_for_range, decode_bundle
 
 #: A head: the checkpoint and its signed note.
 Head = tuple[Checkpoint, bytes]
@@ -125,9 +126,20 @@ async def _excerpt(
     rule, index, detail = found
     size = head[0].size
     wanted = await _relevant(source, rule, index, size)
-    entries = {at: await read_entry(source, at, size) for at in sorted(wanted)}
+    entries = {at: data async for at, data in _read_entries(source, sorted(wanted), size)}
     proof = await read_nodes(source, plan_multiproof(wanted, size), size)
     return _write(folder, excerpt_evidence(rule, detail, head[1], index, entries, proof), keys)
+
+
+async def _read_entries(source: Source, wanted: Sequence[int], size: int) -> AsyncIterator[tuple[int, bytes]]:
+    """The entries at these indexes, ascending; each bundle is read once."""
+    bundles: dict[Tile, list[int]] = {}
+    for index in wanted:
+        bundles.setdefault(next(bundles_for_range(index, index + 1, size)), []).append(index % TILE_WIDTH)
+    async for (tile,), (data,) in read_ahead(source, ((tile,) for tile in bundles), _DEPTH):
+        entries = decode_bundle(data, tile.width)
+        for place in bundles[tile]:
+            yield tile.index * TILE_WIDTH + place, entries[place]
 
 
 async def _prefix(
@@ -137,7 +149,7 @@ async def _prefix(
     size = head[0].size
     proof = await read_nodes(source, plan_consistency(fed, size), size)
     document = prefix_evidence(rule, detail, head[1], index, proof)
-    tiles = [(tile,) for tile in bundles_for_range(0, fed, size)]
+    tiles = ((tile,) for tile in bundles_for_range(0, fed, size))
     temporary = _temporary(folder)
     try:
         with temporary.open("wb") as file:
@@ -274,7 +286,7 @@ def _is_submission_over(at: int, data: bytes, index: int) -> bool:
 
 
 async def _entries(source: Source, start: int, end: int, size: int) -> AsyncIterator[tuple[int, bytes]]:
-    tiles = [(tile,) for tile in bundles_for_range(start, end, size)]
+    tiles = ((tile,) for tile in bundles_for_range(start, end, size))
     async for (tile,), (data,) in read_ahead(source, tiles, _DEPTH):
         first = tile.index * TILE_WIDTH
         for k, entry in enumerate(decode_bundle(data, tile.width)):
@@ -331,12 +343,17 @@ def _temporary(folder: Path) -> Path:
     return folder / f".evidence.{os.getpid()}.tmp"
 
 
+def file_name(origin: str) -> str:
+    """An origin as part of a file's name: ASCII letters and digits, of a long one its beginning and a hash."""
+    name = "".join(c if c.isascii() and (c.isalnum() or c in "-.") else "-" for c in origin).lstrip(".")
+    return name if len(name) <= 64 else f"{name[:48]}-{sha256(origin.encode()).hexdigest()[:12]}"
+
+
 def _keep(folder: Path, temporary: Path, keys: Sequence[VerifierKey]) -> Convicted:
     """Give the file its name if it convicts. Raises VerificationError if it does not."""
     conviction = check_file(temporary, keys)
-    origin = "".join(c if c.isalnum() or c in "-." else "-" for c in conviction.origin)
     where = "" if conviction.index is None else f"-{conviction.index}"
-    path = folder / f"{origin}-{conviction.rule}{where}.evidence"
+    path = folder / f"{file_name(conviction.origin)}-{conviction.rule}{where}.evidence"
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(temporary, path)

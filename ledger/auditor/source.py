@@ -7,8 +7,11 @@ those who ask it.
 from __future__ import annotations
 
 import asyncio
+import os
+import stat
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -82,7 +85,10 @@ class FolderSource:
 
     def _read(self, name: str, limit: int) -> bytes:
         try:
-            with (self._folder / name).open("rb") as file:
+            # O_NONBLOCK: whoever can write to the folder must not hold the reader up with a pipe.
+            with open(os.open(self._folder / name, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise InputError(f"{self._folder / name}: no regular file")
                 data = file.read(limit + 1)
         except (FileNotFoundError, NotADirectoryError):
             raise NotFound(f"{self.name} has no {name}") from None
@@ -123,20 +129,24 @@ async def read_entry(source: Source, index: int, size: int) -> bytes:
 
 
 async def read_ahead(
-    source: Source, groups: Sequence[tuple[Tile, ...]], depth: int
+    source: Source, groups: Iterable[tuple[Tile, ...]], depth: int
 ) -> AsyncIterator[tuple[tuple[Tile, ...], list[bytes]]]:
     """Groups of tiles with their data, in order; at most `depth` groups are asked for at once, so memory is bounded."""
 
     async def read(group: Sequence[Tile]) -> list[bytes]:
         return [await source.tile(tile) for tile in group]
 
-    ahead: deque[asyncio.Task[list[bytes]]] = deque()
+    waiting = iter(groups)
+    ahead: deque[tuple[tuple[Tile, ...], asyncio.Task[list[bytes]]]] = deque()
     try:
-        for position, group in enumerate(groups):
-            while position + len(ahead) < min(len(groups), position + depth):
-                ahead.append(asyncio.create_task(read(groups[position + len(ahead)])))
-            yield group, await ahead.popleft()
+        while True:
+            for group in islice(waiting, depth - len(ahead)):
+                ahead.append((group, asyncio.create_task(read(group))))
+            if not ahead:
+                return
+            group, task = ahead.popleft()
+            yield group, await task
     finally:
-        for task in ahead:
+        for _, task in ahead:
             task.cancel()
-        await asyncio.gather(*ahead, return_exceptions=True)
+        await asyncio.gather(*(task for _, task in ahead), return_exceptions=True)

@@ -11,6 +11,7 @@ handed, and knows no network.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
@@ -22,9 +23,12 @@ from ledger.documents import Fetch, document_has_key, document_urls
 from ledger.entry import ADD, BINDING_PUBLISHED, TYPE_NAMES, IssuerKey, StatusList, issuer_id
 from ledger.errors import LedgerError
 from ledger.replay import Replay
+from ledger.replay_state import KeyState
 
-#: How many published keys one round asks for: hosts must not be flooded because a log is long.
-MAX_DOCUMENTS = 1000
+#: How many published keys one round asks for, and how many at once: a long log must not hold up the audit, nor flood
+#: anybody's host.
+MAX_DOCUMENTS = 100
+_AT_ONCE = 8
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -43,6 +47,10 @@ class Watch:
         """Raises MalformedEntry for what no identifier can be."""
         self._watched = {issuer_id(identifier): identifier for identifier in identifiers}
         self._notices: list[Notice] = []
+
+    def __bool__(self) -> bool:
+        """Whether anybody is watched."""
+        return bool(self._watched)
 
     def __call__(self, logged: Logged) -> None:
         """Look at one unit of the log."""
@@ -71,7 +79,7 @@ class Watch:
 
 
 class Bindings:
-    """Asks the hosts of published keys again, each key once a round."""
+    """Asks the hosts of published keys again, each key once until `forget`."""
 
     def __init__(self, fetch: Fetch) -> None:
         self._fetch = fetch
@@ -82,19 +90,23 @@ class Bindings:
         self._asked.clear()
 
     async def check(self, replay: Replay) -> list[str]:
-        """One sentence for each published key that its host does not show; at most MAX_DOCUMENTS keys are asked for."""
-        found = []
-        for issuer in replay.issuers.values():
-            first = next(iter(issuer.keys.values()))
-            if first.binding != BINDING_PUBLISHED or not first.live or first.index in self._asked:
-                continue
-            if len(self._asked) >= MAX_DOCUMENTS:
-                break
-            self._asked.add(first.index)
-            sentence = await self._ask(issuer.identifier, first.public_key, first.index)
-            if sentence is not None:
-                found.append(sentence)
-        return found
+        """One sentence for each published key that its host does not show; at most MAX_DOCUMENTS keys a call, and the
+        next call goes on behind them."""
+        first_keys = ((issuer, next(iter(issuer.keys.values()))) for issuer in replay.issuers.values())
+        due = [
+            (issuer.identifier, key)
+            for issuer, key in first_keys
+            if key.binding == BINDING_PUBLISHED and key.live and key.index not in self._asked
+        ][:MAX_DOCUMENTS]
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def ask(identifier: str, key: KeyState) -> str | None:
+            async with gate:
+                return await self._ask(identifier, key.public_key, key.index)
+
+        sentences = await asyncio.gather(*(ask(identifier, key) for identifier, key in due))
+        self._asked.update(key.index for _, key in due)
+        return [sentence for sentence in sentences if sentence is not None]
 
     async def _ask(self, identifier: str, public_key: bytes, index: int) -> str | None:
         reasons = []

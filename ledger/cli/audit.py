@@ -59,6 +59,7 @@ def audit(output: Output, sources: tuple[str, ...], policy: Path | None, log_key
 
 
 async def _run(output: Output, places: tuple[str, ...], policy: Policy, options: dict[str, Any]) -> int:
+    from ledger.auditor.convict import file_name
     from ledger.auditor.places import open_source
     from ledger.auditor.session import Session
     from ledger.auditor.watch import Bindings, Watch
@@ -81,7 +82,7 @@ async def _run(output: Output, places: tuple[str, ...], policy: Policy, options:
             policy,
             origin,
             clock=output.clock,
-            state=options["state"] or Path(_file_name(origin) + ".audit"),
+            state=options["state"] or Path(file_name(origin) + ".audit"),
             evidence=options["evidence"],
             max_age_s=600 if max_age is None and any("://" in place for place in places) else max_age,
             watch=Watch(options["notify"]),
@@ -100,7 +101,8 @@ async def _run(output: Output, places: tuple[str, ...], policy: Policy, options:
                 bindings=bindings,
             )
         found = await session.round()
-    _show(output, found)
+        _show(output, found)
+        session.keep()
     return 1 if found.alarms else 0
 
 
@@ -181,7 +183,3 @@ def verify_evidence(output: Output, file: Path, policy: Path | None, log_key: st
     where = "" if conviction.index is None else f", at entry {conviction.index}"
     output.fields([("rule", f"{conviction.rule}{where}"), ("why", conviction.sentence)])
     return 0
-
-
-def _file_name(origin: str) -> str:
-    return "".join(c if c.isalnum() or c in "-." else "-" for c in origin)

@@ -12,7 +12,7 @@ from ledger.auditor.approval import AuditedLog, Audits
 from ledger.auditor.session import Session
 from ledger.auditor.source import FolderSource
 from ledger.checkpoint import Checkpoint
-from ledger.errors import NotFound, Unavailable, VerificationError
+from ledger.errors import InputError, NotFound, Unavailable, VerificationError
 from ledger.tiles import Tile
 from tests.auditor.liar import Liar, log_policy
 from tests.auditor.test_lies import LIES, Lie
@@ -73,7 +73,7 @@ def scene(tmp_path: Path) -> Scene:
 
 
 async def test_what_passed_is_approved(scene: Scene) -> None:
-    """Head after head, the same head again, and an older one that is a prefix."""
+    """Head after head, and the same head again; an older one is a prefix, and told to come with the newest."""
     liar = Liar(scene.log)
     sizes = [k + 1 for k, entry in enumerate(liar.entries) if entry[1] == 9]
     for size in sizes:
@@ -81,7 +81,8 @@ async def test_what_passed_is_approved(scene: Scene) -> None:
         await scene.ask(liar, size)
         await scene.ask(liar, size)
         assert scene.audited.size == size
-    await scene.ask(liar, sizes[2])
+    with pytest.raises(Unavailable, match="a newer head is needed"):
+        await scene.ask(liar, sizes[2])
 
 
 @pytest.mark.parametrize("lie", LIES)
@@ -140,7 +141,9 @@ async def test_many_ask_at_once(scene: Scene) -> None:
     liar = Liar(scene.log)
     liar.publish(scene.folder)
     sizes = [k + 1 for k, entry in enumerate(liar.entries) if entry[1] == 9]
-    await asyncio.gather(*(scene.ask(liar, size) for size in [*sizes, *sizes]))
+    asked = [*sizes, *sizes]
+    answers = await asyncio.gather(*(scene.ask(liar, size) for size in asked), return_exceptions=True)
+    assert [isinstance(answer, Unavailable) for answer in answers] == [size < liar.size for size in asked]
     assert scene.audited.size == liar.size
 
 
@@ -175,10 +178,9 @@ async def test_an_older_head_than_what_was_read(scene: Scene) -> None:
         await scene.ask(liar)
     hidden.rename(bundle)
     small = [k + 1 for k, entry in enumerate(liar.entries) if entry[1] == 9][4]
-    with pytest.raises(Unavailable, match="a newer one is needed"):
+    with pytest.raises(Unavailable):
         await scene.ask(liar, small)
     await scene.ask(liar)
-    await scene.ask(liar, small)
 
 
 @pytest.mark.parametrize("skew_ms", [600_001, -600_001])
@@ -191,6 +193,60 @@ async def test_a_head_of_another_time(skew_ms: int, scene: Scene) -> None:
         await scene.ask(liar)
     scene.clock.wall_ms = scene.log.time + skew_ms - (1 if skew_ms > 0 else -1)
     await scene.ask(liar)
+
+
+async def test_a_smaller_head_that_breaks_a_rule_is_not_approved(scene: Scene) -> None:
+    """A head inside what passed that ends in the midst of a submission: it was never looked at as a head."""
+    liar = Liar(scene.log)
+    liar.publish(scene.folder)
+    await scene.ask(liar)
+    unsealed = next(k for k, entry in enumerate(liar.entries) if entry[1] == 4) + 2
+    with pytest.raises(Unavailable, match="a newer head is needed"):
+        await scene.ask(liar, unsealed)
+
+
+async def test_a_conviction_outlives_a_restart(scene: Scene, tmp_path: Path) -> None:
+    """The next process, with the same record, approves nothing of that log, not even another story."""
+    liar = Liar(scene.log)
+    liar.publish(scene.folder)
+    await scene.ask(liar)
+    other = Liar(scene.log)
+    liar.seal(root=bytes(32))
+    liar.publish(scene.folder)
+    with pytest.raises(VerificationError):
+        await scene.ask(liar)
+    again = Scene(tmp_path, scene.log)
+    other.seal()
+    other.publish(scene.folder)
+    with pytest.raises(VerificationError, match="convicted"):
+        await again.ask(other)
+    (proof,) = (tmp_path / "evidence").iterdir()
+    proof.unlink()
+    with pytest.raises(InputError, match="its proof cannot be used"):
+        Scene(tmp_path, scene.log)
+
+
+async def test_repetitions_leave_nothing_behind(scene: Scene) -> None:
+    """While a long audit runs anybody may send the standing head again and again: no task outlives its answer."""
+    liar = Liar(scene.log)
+    liar.publish(scene.folder)
+    await scene.ask(liar)
+    issuer = scene.log.issuers[1]
+    scene.log.issue(issuer, [issuer.slot(9)])
+    scene.log.seal()
+    newer = Liar(scene.log)
+    newer.publish(scene.folder)
+    scene.source.gate.clear()
+    long = asyncio.create_task(scene.ask(newer))
+    await asyncio.sleep(0.01)
+    scene.clock.out.set()
+    for _ in range(20):
+        with pytest.raises(Unavailable):
+            await scene.ask(liar)
+    assert len([task for task in asyncio.all_tasks() if task.get_name() == "compare"]) == 0
+    scene.source.gate.set()
+    await asyncio.gather(long, return_exceptions=True)
+    await scene.audited.close()
 
 
 async def test_a_log_that_is_not_audited(scene: Scene) -> None:

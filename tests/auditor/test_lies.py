@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,9 @@ from ledger.auditor.source import FolderSource
 from ledger.entry import StatusRoot, Submission, decode, encode, encode_issue, encode_status_event
 from ledger.errors import LedgerError, UnknownEntry
 from ledger.evidence import Kind
+from ledger.mirror import Mirror
+from ledger.note import Note, SignatureLine, VerifierKey, format_note, parse_note
+from ledger.policy import WitnessRule
 from tests.auditor.liar import Liar, log_policy, signer
 from tests.builders import BuiltIssuer, BuiltKey, LogBuilder, demo_log, seeded_key
 from tests.fakes import FakeClock
@@ -477,3 +482,61 @@ async def test_the_time_of_the_head_against_ones_own_clock(skew_ms: int, kind: s
     assert [alarm.kind for alarm in audited.alarms] == [kind]
     limit = skew_ms - 1 if skew_ms > 0 else skew_ms + 1
     assert not (await auditor(tmp_path, folder, now_ms=liar.log.time + limit).run()).alarms
+
+
+async def test_a_head_of_any_size_takes_no_memory(tmp_path: Path) -> None:
+    """A log can sign a head of 2^62 entries: the audit reads what is there, and stops where nothing is."""
+    liar = Liar(demo_log())
+    head = signer().sign(1 << 62, bytes(32), liar.time_s())
+    folder = liar.publish(tmp_path / "log", note=head)
+    tracemalloc.start()
+    try:
+        with pytest.raises(LedgerError):
+            await auditor(tmp_path, folder).run()
+        with pytest.raises(LedgerError):
+            await Mirror(FolderSource(folder), tmp_path / "copy", KEYS).update()
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+
+
+async def test_a_long_name_saves_no_log(tmp_path: Path) -> None:
+    """An origin has up to 255 bytes, more than a file's name may have with what else stands in it."""
+    origin = "a" * 240 + ".example"
+    liar = Liar(LogBuilder(origin))
+    index = liar.seal(root=bytes(32))
+    audit = Auditor(
+        [FolderSource(liar.publish(tmp_path / "log"))],
+        log_policy(origin),
+        Follower(origin),
+        clock=FakeClock(liar.log.time),
+        evidence=tmp_path / "evidence",
+    )
+    with pytest.raises(Convicted) as caught:
+        await audit.run()
+    assert caught.value.conviction.index == index
+    assert len(caught.value.path.name) < 120
+
+
+async def test_a_pipe_in_the_folder_holds_nobody_up(tmp_path: Path) -> None:
+    """Whoever can write into a mirror's folder cannot make its reader wait for ever."""
+    folder = Liar(demo_log()).publish(tmp_path / "log")
+    (folder / "checkpoint").unlink()
+    os.mkfifo(folder / "checkpoint")
+    with pytest.raises(LedgerError, match="no regular file"):
+        await auditor(tmp_path, folder).run()
+
+
+async def test_a_line_that_does_not_verify_is_an_alarm(tmp_path: Path) -> None:
+    """A line under a witness's name that somebody added: whoever hands out the note can do that; the audit passes."""
+    liar = Liar(demo_log())
+    witness = VerifierKey("w.example/w", 4, seeded_key("w").public_key)
+    garbage = SignatureLine(witness.name, witness.key_id, bytes(72))
+    note = parse_note(liar.note())
+    folder = liar.publish(tmp_path / "log", note=format_note(Note(note.text, (*note.signatures, garbage))))
+    policy = log_policy()
+    audit = auditor(tmp_path, folder)
+    rules = {"w": WitnessRule(witness)}
+    audit._policy = msgspec.structs.replace(policy, witnesses=rules, quorum="w")
+    audited = await audit.run()
+    assert [alarm.kind for alarm in audited.alarms] == ["quorum"]

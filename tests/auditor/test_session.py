@@ -139,7 +139,50 @@ async def test_watched_issuers(tmp_path: Path) -> None:
     assert whats[4].endswith("300 issue")
     assert whats[6].endswith("1 revoke, 2 suspend")
     assert [notice.index for notice in found.notices] == sorted(notice.index for notice in found.notices)
+    audit.keep()
     assert (await audit.round()).notices == ()
+    again = session(FolderSource(folder), tmp_path, log, watch=Watch(["https://school.example/badges"]))
+    assert (await again.round()).notices == ()
+
+
+async def test_what_was_not_told_is_told_by_the_next_run(tmp_path: Path) -> None:
+    """A process that ended between finding and telling has kept nothing: once too often is better than never."""
+    log = demo_log()
+    folder = Liar(log).publish(tmp_path / "log")
+    watch = ["https://school.example/badges"]
+    first = await session(FolderSource(folder), tmp_path, log, watch=Watch(watch)).round()
+    second = await session(FolderSource(folder), tmp_path, log, watch=Watch(watch)).round()
+    assert first.notices == second.notices
+    assert len(first.notices) == 9
+
+
+async def test_a_tile_that_failed_once_is_compared_all_the_same(tmp_path: Path) -> None:
+    """A lie in a higher tile, whose first reading broke off: the next round reads again, and finds it."""
+    log = long_log()
+    folder = Liar(log).publish(tmp_path / "log")
+    upper = next((folder / "tile" / "1").rglob("*[0-9]"))
+    whole = upper.read_bytes()
+    upper.unlink()
+    audit = session(FolderSource(folder), tmp_path, log)
+    with pytest.raises(NotFound):
+        await audit.round()
+    upper.write_bytes(bytes(32) + whole[32:])
+    with pytest.raises(Mismatch):
+        await audit.round()
+
+
+async def test_every_published_key_is_asked_for(tmp_path: Path) -> None:
+    """More of them than one round asks for: the next rounds go on, until each was asked once."""
+    log = LogBuilder()
+    for k in range(250):
+        log.issuer(f"https://s{k}.example/", binding=BINDING_PUBLISHED)
+    log.seal()
+    hosts = Hosts()
+    bindings = Bindings(hosts)
+    audit = session(FolderSource(Liar(log).publish(tmp_path / "log")), tmp_path, log, bindings=bindings)
+    alarms = [len((await audit.round()).alarms) for _ in range(4)]
+    assert alarms == [100, 100, 50, 0]
+    assert len(set(hosts.asked)) == len(hosts.asked) == 250
 
 
 class Hosts:

@@ -97,7 +97,7 @@ class GrowingLog:
         head = await store.head()
         assert (head.size, head.root) == (self.size, tree_hash(self.hashes))
         assert head.edge == self.edge.partials()[1:]
-        tiles = tiles_for_size(self.size) + bundles_for_range(0, self.size, self.size)
+        tiles = [*tiles_for_size(self.size), *bundles_for_range(0, self.size, self.size)]
         read = await store.read_tiles(tiles)
         assert read == {tile: self.tile(tile) for tile in tiles}
         assert await store.read_entries(0, self.size) == self.entries
@@ -121,4 +121,4 @@ def root_of_tiles(read: dict[Tile, bytes], size: int) -> bytes:
 
 def full_and_partial(size: int) -> Sequence[Tile]:
     """Level 0 and the bundles of a tree of `size`."""
-    return [tile for tile in tiles_for_size(size) if tile.level == 0] + bundles_for_range(0, size, size)
+    return [*(tile for tile in tiles_for_size(size) if tile.level == 0), *bundles_for_range(0, size, size)]
