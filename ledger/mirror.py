@@ -5,8 +5,9 @@
 
 Entries are fetched; hash tiles are computed from them, and what is computed has one spelling. A head is copied only
 if the log signed it, if it extends the copy, and if the entries lead to its root: what is in the folder is the log, and
-the checkpoint is replaced last, so a reader at any moment finds all that its checkpoint names. What the mirror does not
-do: judge what the entries mean. That is an audit, and it runs from the folder as well as from the log.
+the checkpoint is replaced last, so a reader at any moment finds all that its checkpoint names. Until then what was read
+lies in DIR/.staging: a source that lies, or breaks off, leaves nothing behind. What the mirror does not do: judge what
+the entries mean. That is an audit, and it runs from the folder as well as from the log.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ import msgspec
 from ledger.auditor.audit import Mismatch
 from ledger.auditor.source import FolderSource, Source, read_ahead
 from ledger.checkpoint import Checkpoint
-from ledger.cosignature import open_by_log
+from ledger.cosignature import open_by_log, verify_cosignature
 from ledger.errors import InputError, LedgerError, NotFound, OperationError
 from ledger.merkle import leaf_hashes
-from ledger.note import VerifierKey
+from ledger.note import Note, VerifierKey, find_lines, parse_note
 from ledger.tiles import (
     ENTRIES_LEVEL,
     TILE_WIDTH,
@@ -39,6 +40,8 @@ from ledger.tiles import (
 )
 
 _DEPTH = 16
+#: Where what was read lies until it is proven.
+STAGING = ".staging"
 
 
 class Mirrored(msgspec.Struct, frozen=True):
@@ -52,11 +55,15 @@ class Mirrored(msgspec.Struct, frozen=True):
 class Mirror:
     """The copy of one log in one folder. One process at a time may write it; any number may read."""
 
-    def __init__(self, source: Source, folder: Path, keys: Sequence[VerifierKey]) -> None:
-        """`keys`: the log's own, of algorithm 1 or 6."""
+    def __init__(
+        self, source: Source, folder: Path, keys: Sequence[VerifierKey], witnesses: Sequence[VerifierKey] = ()
+    ) -> None:
+        """`keys`: the log's own, of algorithm 1 or 6. `witnesses`: of algorithm 4 or 6; a line by one of them has to
+        verify, so that no source can spoil the checkpoint for those who know them."""
         self._source = source
         self._folder = folder
         self._keys = tuple(keys)
+        self._witnesses = tuple(witnesses)
 
     async def update(self, progress: Callable[[int, int], None] = lambda done, total: None) -> Mirrored:
         """Bring the folder to the log's newest head.
@@ -65,27 +72,43 @@ class Mirror:
         it; SignatureInvalid, MalformedNote; InputError for a folder that holds something else; OperationError where it
         cannot be written. Then the folder's checkpoint is what it was.
         """
+        self._unstage()
         known, edge = await self._known()
         note = await self._source.checkpoint()
-        checkpoint, _ = open_by_log(note, self._keys)
+        checkpoint, opened = open_by_log(note, self._keys)
+        for key, line in find_lines(opened, self._witnesses):
+            verify_cosignature(checkpoint, key, line)
         if checkpoint.size < known.size:
             raise Mismatch(f"{self._source.name} shows {checkpoint.size} entries; the copy has {known.size}")
         if checkpoint.size == known.size and known.size:
             if checkpoint.root != known.root:
                 raise Mismatch(f"{self._source.name} shows another head of {known.size} entries than the copy has")
-            self._write("checkpoint", note)
+            if self._has_all_lines_of_ours(opened):
+                self._write("checkpoint", note)
             return Mirrored(checkpoint, note, 0)
-        await self._copy(known.size, checkpoint, edge, progress)
-        if edge.root() != checkpoint.root:
-            raise Mismatch(
-                f"what {self._source.name} hands out does not lead from the copy's {known.size} entries to its head"
-            )
-        self._write_partials(edge)
+        try:
+            await self._copy(known.size, checkpoint, edge, progress)
+            if edge.root() != checkpoint.root:
+                raise Mismatch(
+                    f"what {self._source.name} hands out does not lead from the copy's {known.size} entries to its head"
+                )
+            self._stage_partials(edge)
+            self._publish_staged()
+        finally:
+            self._unstage()
         # Everything that the new checkpoint names has to survive what the checkpoint survives.
         os.sync()
         self._write("checkpoint", note)
-        self._prune(known.size)
+        self._prune(known.size, checkpoint.size)
         return Mirrored(checkpoint, note, checkpoint.size - known.size)
+
+    def _has_all_lines_of_ours(self, note: Note) -> bool:
+        """Whether the note of a head that the copy has loses no signature: a source cannot take away cosignatures."""
+        try:
+            ours = parse_note((self._folder / "checkpoint").read_bytes())
+        except (OSError, LedgerError):
+            return True
+        return set(ours.signatures) <= set(note.signatures)
 
     async def _known(self) -> tuple[Checkpoint, Edge]:
         """The head of the folder, and the edge behind it; of an empty folder, the empty log."""
@@ -118,25 +141,41 @@ class Mirror:
             entries = decode_bundle(data, bundle.width)
             new = entries[max(0, start - bundle.index * TILE_WIDTH) :]
             for level, index, hashes in edge.extend(leaf_hashes(new)):
-                self._write(tile_path(Tile(level, index)), hashes)
+                self._stage(Tile(level, index), hashes)
             # Written as it is read: the lengths were checked, and there is one way to write them.
-            self._write(tile_path(bundle), encode_bundle(entries))
+            self._stage(bundle, encode_bundle(entries))
             progress(bundle.index * TILE_WIDTH + bundle.width, size)
 
-    def _write_partials(self, edge: Edge) -> None:
+    def _stage_partials(self, edge: Edge) -> None:
         for level, hashes in enumerate(edge.partials()):
             if hashes:
-                tile = Tile(level, edge.size >> 8 * (level + 1), len(hashes) // 32)
-                self._write(tile_path(tile), hashes)
+                self._stage(Tile(level, edge.size >> 8 * (level + 1), len(hashes) // 32), hashes)
 
-    def _prune(self, size: int) -> None:
-        """Partial tiles of the head before that have full ones now. Readers of that head take the full ones."""
+    def _stage(self, tile: Tile, data: bytes) -> None:
+        self._write(f"{STAGING}/{tile_path(tile)}", data)
+
+    def _publish_staged(self) -> None:
+        """What was proven takes its place, file by file: the old checkpoint names none of them, or the same bytes."""
+        staging = self._folder / STAGING
+        for path in sorted(staging.rglob("*")):
+            if path.is_file():
+                target = self._folder / path.relative_to(staging)
+                try:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(path, target)
+                except OSError as error:
+                    raise OperationError(f"{target}: {(error.strerror or str(error)).lower()}") from error
+
+    def _unstage(self) -> None:
+        shutil.rmtree(self._folder / STAGING, ignore_errors=True)
+
+    def _prune(self, before: int, size: int) -> None:
+        """Partial tiles of the head before that are full now. Readers of that head take the full ones."""
         for level in range(ENTRIES_LEVEL, 8):
-            width = partial_width(level, size)
-            if width:
-                full = self._folder / tile_path(Tile(level, size >> 8 * (max(level, 0) + 1)))
-                if full.is_file():
-                    shutil.rmtree(full.with_name(full.name + ".p"), ignore_errors=True)
+            shift = 8 * (max(level, 0) + 1)
+            if partial_width(level, before) and before >> shift < size >> shift:
+                full = self._folder / tile_path(Tile(level, before >> shift))
+                shutil.rmtree(full.with_name(full.name + ".p"), ignore_errors=True)
 
     def _write(self, name: str, data: bytes) -> None:
         path = self._folder / name

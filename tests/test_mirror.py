@@ -10,12 +10,15 @@ import pytest
 from ledger.auditor.audit import Auditor, Mismatch
 from ledger.auditor.follow import Follower
 from ledger.auditor.source import FolderSource
+from ledger.checkpoint import Checkpoint
+from ledger.cosignature import cosign
 from ledger.entry import decode, encode
 from ledger.errors import InputError, SignatureInvalid, Unavailable
 from ledger.mirror import Mirror
+from ledger.note import Note, VerifierKey, format_note, parse_note
 from ledger.tiles import Tile
 from tests.auditor.liar import Liar, log_policy, signer
-from tests.builders import LogBuilder, demo_log
+from tests.builders import LogBuilder, demo_log, seeded_key
 from tests.fakes import FakeClock
 
 KEYS = signer().verifier_keys
@@ -155,3 +158,56 @@ async def test_a_copy_that_broke_off_goes_on(number: int, tmp_path: Path) -> Non
     assert (await copy.update()).checkpoint.size == liar.size
     log_files, copied = files(tmp_path / "log"), files(tmp_path / "copy")
     assert all(copied[name] == data for name, data in log_files.items() if "/000.p/" not in name)
+
+
+@pytest.mark.parametrize("small", [256, 300])
+async def test_a_source_that_lies_first_and_tells_the_truth_later(small: int, tmp_path: Path) -> None:
+    """Forged entries under a genuine head are refused and leave nothing that a later round could take for its own."""
+    log = LogBuilder()
+    issuer = log.issuer("https://school.example/", lists=1)
+    log.seal()
+    log.issue(issuer, [issuer.slot(k) for k in range(small - log.size - 2)])
+    log.seal()
+    middle = Liar(log)
+    log.issue(issuer, [issuer.slot(1000 + k) for k in range(400)])
+    log.seal()
+    newest = Liar(log)
+    forged = Liar(log)
+    for k in range(small, forged.size - 1):
+        forged.entries[k] = b"\x01\x05" + b"forged".ljust(72)
+    Liar(log).publish(tmp_path / "log", size=5)
+    await mirror(tmp_path).update()
+    before = files(tmp_path / "copy")
+    forged.publish(tmp_path / "log", note=newest.note())
+    with pytest.raises(Mismatch):
+        await mirror(tmp_path).update()
+    assert files(tmp_path / "copy") == before
+    middle.publish(tmp_path / "log")
+    found = await mirror(tmp_path).update()
+    assert found.checkpoint.size == middle.size
+    for name, data in files(tmp_path / "copy").items():
+        assert b"forged" not in data, name
+    audit = Auditor(
+        [FolderSource(tmp_path / "copy")], log_policy(), Follower(log.origin), clock=FakeClock(0), evidence=tmp_path
+    )
+    assert (await audit.run()).size == middle.size
+
+
+async def test_no_signature_is_taken_away(tmp_path: Path) -> None:
+    """The same head with fewer lines leaves the copy's; with a witness's line that does not verify it is refused."""
+    witness = VerifierKey("w.example/w", 4, seeded_key("w").public_key)
+    liar = Liar(demo_log())
+    note = parse_note(liar.note())
+    line = cosign(Checkpoint(liar.log.origin, liar.size, liar.root()), witness.name, seeded_key("w"), 1_750_000_000)
+    full = format_note(Note(note.text, (*note.signatures, line)))
+    liar.publish(tmp_path / "log", note=full)
+    copy = Mirror(FolderSource(tmp_path / "log"), tmp_path / "copy", KEYS, [witness])
+    await copy.update()
+    (tmp_path / "log" / "checkpoint").write_bytes(liar.note())
+    await copy.update()
+    assert (tmp_path / "copy" / "checkpoint").read_bytes() == full
+    bad = msgspec.structs.replace(line, signature=bytes(72))
+    (tmp_path / "log" / "checkpoint").write_bytes(format_note(Note(note.text, (*note.signatures, bad))))
+    with pytest.raises(SignatureInvalid):
+        await copy.update()
+    assert (tmp_path / "copy" / "checkpoint").read_bytes() == full

@@ -54,7 +54,8 @@ async def _run(output: Output, place: str, folder: Path, policy: Policy, interva
 
     async with contextlib.AsyncExitStack() as stack:
         source = await open_source(place, output.clock, stack)
-        copy = Mirror(source, folder, [rule.vkey for rule in policy.logs])
+        witnesses = [rule.vkey for rule in policy.witnesses.values()]
+        copy = Mirror(source, folder, [rule.vkey for rule in policy.logs], witnesses)
         while True:
             try:
                 with output.progress("mirroring", 1) as progress:
