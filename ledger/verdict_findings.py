@@ -47,7 +47,8 @@ _LIST_ADDRESS: Final = re.compile(r"(0|[1-9][0-9]{0,18})(?:/(revocation|suspensi
 #: Host and port, in a URL or, after "did:web:", percent-encoded. No user names, no brackets: nothing with two readings.
 _URL_HOST: Final = re.compile(r"https?://([a-z0-9._-]+)(?::([0-9]{1,5}))?(?:[/?#].*)?", re.IGNORECASE | re.ASCII)
 _WEB_HOST: Final = re.compile(r"did:web:([a-z0-9._-]+)(?:%3a([0-9]{1,5}))?(?::.*)?", re.IGNORECASE | re.ASCII)
-
+#: What a host may answer as `revoked`, in any case of letters; 1 is True. It is asked for just this, so it counts.
+_YES: Final = (True, "true", "1", "yes")
 
 _HOSTED_NOTES: Final[dict[HostedState, str]] = {
     "same": "the badge's own address answers this very document",
@@ -125,8 +126,11 @@ def judge_hosted(badge: Badge, status: int, body: bytes) -> HostedState:
         return "unknown"
     try:
         document = strict_json(body)
-        if document.get("revoked") is True:
+        revoked = document.get("revoked")
+        if (revoked.lower() if isinstance(revoked, str) else revoked) in _YES:
             return "revoked"
+        if revoked not in (None, False):
+            return "unknown"
         return "same" if canonical_json(document) == badge.canonical else "changed"
     except MalformedBadge:
         return "unknown"

@@ -31,6 +31,25 @@ _OB1_CONTEXT = "https://w3id.org/openbadges/v1"
 _OB2_CONTEXT = "https://w3id.org/openbadges/v2"
 _OB3_TYPES = frozenset({"OpenBadgeCredential", "AchievementCredential"})
 _LIST_TYPES = frozenset({"BitstringStatusListCredential", "StatusList2021Credential"})
+# What a verifier of another kind of token would read of a credential in `vc` that stands beside it.
+_BESIDE_VC = frozenset(
+    (
+        "@context",
+        "type",
+        "issuer",
+        "credentialSubject",
+        "credentialStatus",
+        "validFrom",
+        "validUntil",
+        "issuanceDate",
+        "expirationDate",
+        "credentialSchema",
+        "proof",
+        "revoked",
+    )
+)
+#: The kind of status that a credential has whose members go by names that only JSON-LD resolves: any may be one.
+ALIASED = "JSON-LD under other names"
 _HOSTED = frozenset({"hosted", "hostedbadge"})
 _SIGNED = frozenset({"signed", "signedbadge"})
 # Printable ASCII without backslash, at-sign or quotes: nothing that two URL parsers take for two hosts.
@@ -60,6 +79,8 @@ def vc_fields(document: dict[str, Any], *, is_jwt: bool) -> Fields | None:
     if is_jwt and isinstance(document.get("vc"), dict):
         if _is_credential(document):
             raise MalformedBadge("the badge's JWT holds two credentials")
+        if document.keys() & _BESIDE_VC:
+            raise MalformedBadge("the badge's JWT has members of a credential beside the one in it")
         credential = document["vc"]
     if not _is_credential(credential):
         return None
@@ -92,9 +113,9 @@ def vc_fields(document: dict[str, Any], *, is_jwt: bool) -> Fields | None:
         valid_until=min(_times(("validUntil", "expirationDate"), credential, "exp", claims), default=None),
         recipient_kind=_vc_recipient(subject, claims),
         id=_text(credential.get("id")) or _text(claims.get("jti")),
-        revoked=False,
+        revoked=_revoked(credential),
         status=status,
-        other_status=other_status,
+        other_status=other_status + _unread_status(credential, claims),
         names_elsewhere=False,
     )
 
@@ -268,6 +289,20 @@ def _status(value: Any) -> tuple[tuple[StatusEntry, ...], tuple[str, ...]]:
             raise MalformedBadge("the badge has a status list entry that cannot be read")
         status.append(StatusEntry(address, index, purpose))
     return tuple(status), tuple(others)
+
+
+def _unread_status(credential: dict[str, Any], claims: dict[str, Any]) -> tuple[str, ...]:
+    """Kinds of status that stand elsewhere than in `credentialStatus`."""
+    found: list[str] = []
+    claim = claims.get("status")
+    if claim is not None:  # IETF Token Status List: {"status_list": {"idx": 7, "uri": "https://..."}}
+        found.append("JWT claim " + " ".join(sorted(claim) if isinstance(claim, dict) else ["status"]))
+    contexts = _items(credential.get("@context"))
+    if any(isinstance(context, dict) for context in contexts) or any(
+        ":" in name or (name.startswith("@") and name != "@context") for name in credential
+    ):
+        found.append(ALIASED)
+    return tuple(found)
 
 
 def _index(value: Any) -> int | None:

@@ -76,7 +76,8 @@ class Badge:
     status: its entries in W3C Bitstring Status Lists.
     id: the credential's or assertion's own; of a hosted one without, the address in its `verify` or `verification`.
     revoked: whether the document itself says so (`revoked: true`, as a hosted assertion's address answers then).
-    other_status: the types of the other entries in `credentialStatus`, which nothing here can look up.
+    other_status: the types of the other entries in `credentialStatus`, and what stands elsewhere and is or may be a
+    status (a JWT's claim, members by names that only JSON-LD resolves); nothing here can look these up.
     names_elsewhere: an Open Badges 1 or 2.0 assertion names a place for itself, its class or its issuer that is not on
     the host of its own address: the host does not stand for its issuer.
     """

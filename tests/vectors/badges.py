@@ -84,6 +84,11 @@ _REFUSED = (
     ("several badge classes", json.dumps(_HOSTED | {"badge": ["https://school.example/classes/1"]})),
     ("several issuers", json.dumps(_HOSTED | {"badge": {"issuer": [{"id": "https://school.example"}]}})),
     ("issuer by a keyword", json.dumps(_HOSTED | {"badge": {"issuer": {"@id": "https://school.example"}}})),
+    (
+        "JWS with an expiry beside vc",
+        compact({"alg": "EdDSA"}, {"vc": credential("did:web:a.example"), "validUntil": "2020-01-01"}, bytes(64)),
+    ),
+    ("credential with revoked that is neither", json.dumps(credential("did:web:a.example", revoked="true"))),
     ("presentation", json.dumps(credential("did:web:a.example") | {"type": "VerifiablePresentation"})),
     (
         "envelope that is a credential, too",

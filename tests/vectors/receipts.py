@@ -116,6 +116,11 @@ def _verdicts() -> Iterator[tuple[str, dict[str, Any]]]:
     moodle = {"id": _HOSTED["id"], "revoked": True}
     yield _verdict("full-revoked-as-moodle-says", _HOSTED, {}, shown=moodle)
     yield _verdict("full-forged-and-revoked-by-its-own-word", own_word, {}, own_signature="invalid")
+    yield _verdict("full-credential-revoked-by-its-own-word", credential(SCHOOL, revoked=True), {})
+    by_address = {"https://www.w3.org/2018/credentials#validUntil": "2020-01-01T00:00:00Z"}
+    yield _verdict("full-other-status-by-its-address", credential(SCHOOL, **by_address), {})
+    own_context = ["https://www.w3.org/ns/credentials/v2", {"ends": "https://www.w3.org/2018/credentials#validUntil"}]
+    yield _verdict("full-other-status-in-its-own-context", credential(SCHOOL) | {"@context": own_context}, {})
     yield _verdict("full-other-status", credential(SCHOOL, credentialStatus={"type": "1EdTechRevocationList"}), {})
     yield from _lists()
     yield _verdict("full-revoked", plain, {"then": "revoke"})

@@ -189,12 +189,15 @@ function readDates(...values) {
   return values.filter((value) => value !== undefined && value !== null).map(readDate);
 }
 
+const BESIDE_VC = ("@context type issuer credentialSubject credentialStatus validFrom validUntil issuanceDate " +
+  "expirationDate credentialSchema proof revoked").split(" ");
+
 // `claims`: the payload of a JWS.
 function readClaims(document, claims) {
   const isCredential = (map) => strings(map.get("type")).includes("VerifiableCredential") ||
     strings(map.get("@context")).some((context) => CONTEXTS.includes(context));
   const inner = claims?.get("vc");
-  need(!(inner instanceof Map && isCredential(document)), UNREADABLE);
+  need(!(inner instanceof Map && (isCredential(document) || BESIDE_VC.some((name) => document.has(name)))), UNREADABLE);
   const credential = inner instanceof Map ? inner : document;
   return isCredential(credential) ? readCredential(credential, claims ?? new Map()) : readAssertion(document);
 }
@@ -211,13 +214,18 @@ function readCredential(credential, claims) {
   const isListed = (entry) => entry instanceof Map && strings(entry.get("type")).includes("BitstringStatusListEntry");
   const status = credential.get("credentialStatus") ?? [];
   const statuses = Array.isArray(status) ? status : [status];
+  const isAliased = [...credential.keys()].some((name) => name.includes(":") || /^@(?!context$)/.test(name)) ||
+    firstObject(credential.get("@context")) !== undefined;
+  const hasClaim = (claims.get("status") ?? null) !== null;
+  const revoked = credential.get("revoked") ?? false;
+  need(typeof revoked === "boolean", UNREADABLE);
   return {
     issuer: issuers[0],
     from: readDates(credential.get("validFrom"), credential.get("issuanceDate"), claims.get("nbf")),
     until: readDates(credential.get("validUntil"), credential.get("expirationDate"), claims.get("exp")),
     statusEntries: statuses.filter(isListed).map(readStatusEntry),
-    hasOtherStatus: !statuses.every(isListed),
-    isRevoked: false,
+    hasOtherStatus: !statuses.every(isListed) || isAliased || hasClaim,
+    isRevoked: revoked,
     host: null,
   };
 }
