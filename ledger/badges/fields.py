@@ -164,7 +164,12 @@ def credentials_in(document: dict[str, Any], *, is_jwt: bool) -> list[Any]:
 
 
 def address_in(document: dict[str, Any]) -> str | None:
-    """The address in a document that says nothing of a badge but where it is: `{"verify": {"url": "https://..."}}`."""
+    """The address in a document that says nothing of a badge but where it is: `{"verify": {"url": "https://..."}}`.
+
+    One that says more would be shown by other readers, and vouched for by the badge that is elsewhere.
+    """
+    if not document.keys() <= {"@context", "type", "verification", "verify"}:
+        return None
     url = (_verification(document) or {}).get("url")
     return url if isinstance(url, str) and _host(url) is not None else None
 

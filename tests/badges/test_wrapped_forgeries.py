@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ledger.badges import nested, read
-from ledger.errors import MalformedBadge
+from ledger.errors import BadgeElsewhere, MalformedBadge
 from tests.made_samples import enveloped, made, serialised
 
 TOKEN = made("ob3-jwt-eddsa")
@@ -70,6 +70,26 @@ def test_a_plain_envelope_is_its_token(change: dict[str, Any]) -> None:
     assert read(dumps(ENVELOPE | change)).canonical == TOKEN
     bare = {name: value for name, value in ENVELOPE.items() if name != "@context"}
     assert read(dumps(bare)).canonical == TOKEN
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        FORGED,
+        {"type": "BadgeClass", "name": "PhD in Physics"},
+        {"id": "https://university.example/assertions/1"},
+        {"@type": "Assertion", "badge": "x"},
+    ],
+)
+def test_a_document_beside_the_address_of_a_badge_is_no_badge(more: dict[str, Any]) -> None:
+    """The badge at that address may be valid, and says nothing of what is shown here."""
+    address = {"verify": {"type": "hosted", "url": "https://school.example/assertions/1"}}
+    for members in (address, address | {"@context": "https://w3id.org/openbadges/v1", "type": "Address"}):
+        with pytest.raises(BadgeElsewhere):
+            read(dumps(members))
+    with pytest.raises(MalformedBadge, match=r"neither an Open Badges|has no credentialSubject") as caught:
+        read(dumps(address | more))
+    assert not isinstance(caught.value, BadgeElsewhere)
 
 
 @pytest.mark.parametrize("more", [FORGED, {"type": TYPE, "id": ENVELOPE["id"]}, {"signatures": []}, {"@context": V2}])
