@@ -36,7 +36,7 @@ from ledger.publication import PublishedHead
 from ledger.receipt import Receipt, encode_packed
 from ledger.receipt_json import format_json
 from ledger.status import State, chunk_number, slot_state
-from ledger.text import format_base64, parse_decimal, parse_hex
+from ledger.text import format_base64, parse_decimal, parse_hex, printable
 
 HTML: Final = "text/html"
 #: Issuers of one commitment that the page shows.
@@ -206,7 +206,7 @@ def _issuance(number: int, commitment: str, head: PublishedHead, entries: _Issue
         word=word,
         head_time=_moment(head.time_s * 1000),
         meaning=meaning if times == 1 else f"{meaning} It was issued in {times} slots; revoked in one is revoked.",
-        issuer=first_key.identifier,
+        issuer=printable(first_key.identifier),
         binding=binding,
         binding_meaning=binding_meaning,
         issued=_moment(_issued_ms(receipt)),
@@ -222,8 +222,8 @@ def _audit(head: PublishedHead, origin: str) -> str:
     if not names:
         return "Unaudited: that there is no other history, and what time it is, are this log’s own word."
     return (
-        f"Cosigned by {', '.join(names)}. Whether these are witnesses or auditors that you trust is decided by your "
-        "policy, in the check below."
+        f"Cosigned by {printable(', '.join(names))}. Whether these are witnesses or auditors that you trust is decided "
+        "by your policy, in the check below."
     )
 
 

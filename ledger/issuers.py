@@ -9,6 +9,7 @@ network or a counter.
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 
 from ledger.documents import Fetch, document_has_key, document_urls
 from ledger.entry import (
@@ -38,6 +39,10 @@ from ledger.slots import SlotPermutation
 MAX_SLOTS_REQUEST = 100_000
 #: How far ahead a request's not_after may be, milliseconds: the window of a submission.
 WINDOW_MS = 86_400_000
+
+#: Unicode categories of what is not seen and yet makes two identifiers look like one: format characters (zero width,
+#: directions), the separators of lines and paragraphs.
+_UNSEEN = ("Cf", "Zl", "Zp")
 
 NO_HASH = bytes(32)
 NO_SIGNATURE = bytes(64)
@@ -69,12 +74,14 @@ class Issuers:
     async def register(
         self, identifier: str, public_key: bytes, roles: int, possession_sig: bytes, evidence: bytes | None = None
     ) -> Outcome:
-        """Log an identifier's first key. The same registration again gets the first answer."""
+        """Log an identifier's first key. The same registration again gets the first answer. Raises MalformedInput for
+        an identifier that does not read as what it is, besides what the rules refuse."""
         issuer = issuer_id(identifier)
         await self._node.sequencer.refresh()  # another node may have registered it
         repeated = await self._registered(issuer, public_key, roles)
         if repeated is not None:
             return repeated
+        _check_visible(identifier)
         binding, found = await self.find_binding(identifier, public_key)
         if binding == BINDING_VOUCHED and evidence is not None:
             found = evidence
@@ -216,3 +223,10 @@ class Issuers:
             return StatusList(time_ms, draft.list_count, issuer)
 
         await self._node.append(EntryWork(make))
+
+
+def _check_visible(identifier: str) -> None:
+    """The log's rules admit such identifiers, and verifiers show them as escapes; this ledger registers none."""
+    unseen = next((c for c in identifier if unicodedata.category(c) in _UNSEEN), None)
+    if unseen is not None:
+        raise MalformedInput(f"the identifier holds U+{ord(unseen):04X}, which nobody sees: it would pass for another")

@@ -49,3 +49,8 @@ def parse_hex(text: str, *, what: str = "value", length: int) -> bytes:
     if data.hex() != text or len(data) != length:
         raise MalformedInput(f"{what} is not {2 * length} lowercase hexadecimal digits")
     return data
+
+
+def printable(text: str) -> str:
+    """The text with everything unprintable, line ends and direction marks included, as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

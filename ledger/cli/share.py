@@ -11,6 +11,7 @@ together. An id of the badge would not do: hosted ones hold e-mail addresses.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -52,9 +53,7 @@ def share(output: Output, badge: Path, url: str, **options: Any) -> None:
 
     if options["organization_id"] is not None and options["organization_name"] is not None:
         raise InputError("--organization-id and --organization-name are two answers to one question: give one of them")
-    host = urlsplit(url).hostname if url.startswith(("http://", "https://")) else None
-    if host is None:
-        raise InputError(f"{url}: is no address of a ledger, such as https://ledger.example/")
+    host = _host(url)
     read = read_badge(badge)
     commitment = _commitment(badge, read, options).hex()
     page = f"{url.rstrip('/')}/b/{commitment}"
@@ -98,11 +97,26 @@ def add_to_profile(
     }
     for what, ms in (("issue", badge.valid_from), ("expiration", badge.valid_until)):
         if ms is not None:
-            moment = datetime.fromtimestamp(ms // 1000, UTC)
-            fields |= {f"{what}Year": moment.year, f"{what}Month": moment.month}
+            with suppress(ValueError, OverflowError):  # by its own zone in the years 1 to 9999, by UTC not
+                moment = datetime.fromtimestamp(ms // 1000, UTC)
+                fields |= {f"{what}Year": moment.year, f"{what}Month": moment.month}
     fields |= {"certUrl": page, "certId": commitment}
     known = {name: str(value) for name, value in fields.items() if value not in (None, "")}
     return f"{ADD_TO_PROFILE}?{urlencode(known, quote_via=quote, safe='')}"
+
+
+def _host(url: str) -> str:
+    """The host of the address that everybody will see. Raises InputError, which does not repeat a password."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or parts.hostname is None:
+        raise InputError("--url: is no address of a ledger, such as https://ledger.example/")
+    if "@" in parts.netloc or "?" in url or "#" in url:
+        raise InputError("--url: the address of a public page holds no user, no query and no fragment")
+    return parts.hostname
 
 
 def _commitment(path: Path, badge: Badge, options: dict[str, Any]) -> bytes:

@@ -154,3 +154,31 @@ class TestShare:
         assert "leads nowhere but to this machine" in cli.ok("share", file, "--url", "http://127.0.0.1:8080").err
         assert cli.ok("share", file, "--url", PUBLIC).err == ""
         assert cli("share", file, "--url", "ledger.example").status == 2
+
+    @pytest.mark.parametrize(
+        ("url", "reason"),
+        [
+            ("https://user:secret@l.example/", "no user"),
+            ("https://user@l.example/", "no user"),
+            ("https://l.example/?token=secret", "no query"),
+            ("https://l.example/#secret", "no fragment"),
+            ("https://l.example/?", "no query"),
+            ("https://[::1/secret", "no address of a ledger"),
+            ("https://l.example:secret/", "no address of a ledger"),
+            ("ftp://l.example/secret", "no address of a ledger"),
+        ],
+    )
+    def test_an_address_with_more_in_it_is_refused(self, cli: Cli, badges: Badges, url: str, reason: str) -> None:
+        """It would stand in the link, and so on a public profile; the refusal does not repeat it."""
+        ran = cli("share", badges.signed("a.json", 1), "--url", url)
+        assert (ran.status, ran.out) == (2, "")
+        assert reason in ran.err
+        assert "secret" not in ran.err
+
+    @pytest.mark.parametrize("date", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59"])
+    def test_a_date_that_utc_has_not_is_left_out(self, cli: Cli, badges: Badges, date: str) -> None:
+        """The badge's zone keeps it in the years 1 to 9999; in UTC it is of the year 10000, or 0."""
+        file = badges.hosted("a.json", 1)
+        file.write_text(json.dumps({**json.loads(file.read_bytes()), "expires": date, "issuedOn": date}))
+        ran = cli.ok("share", file, "--url", PUBLIC, "--salt-key", "acme.key.salt", "--json")
+        assert not [name for name in fields(ran.json["linkedin"]) if "Year" in name or "Month" in name]

@@ -106,6 +106,17 @@ async def test_registrations_that_break_a_rule(client: Client, refuses: Refuses)
     assert (await client.get_json("/v1/issuers"))["issuers"] == []
 
 
+@pytest.mark.parametrize("unseen", ["\u200b", "\u202e", "\u2066", "\u00ad", "\ufeff", "\u2028", "\U000e0041"])
+async def test_an_identifier_that_does_not_read_as_what_it_is(client: Client, refuses: Refuses, unseen: str) -> None:
+    """Two issuers that look the same, or one that reads backwards: refused at the door, the character named."""
+    body = Party("alice", f"https://a.example/{unseen}x").registration()
+    answer = await refuses(client.post("/v1/issuers", body, token=TOKEN), 400, "malformed")
+    assert f"U+{ord(unseen):04X}" in answer.json["detail"]
+    assert (await client.get_json("/v1/issuers"))["issuers"] == []
+    visible = Party("bob", "https://b.example/Académie/学校").registration()
+    assert (await client.post("/v1/issuers", visible, token=TOKEN)).status == 201
+
+
 async def test_an_identifier_has_one_first_key(client: Client, refuses: Refuses) -> None:
     """The operator cannot put another key beside the first: only a manage key of the issuer can."""
     first = Party("alice", identifier=HTTPS)

@@ -152,6 +152,16 @@ class TestContent:
         assert hostile in page.text
         assert "vouched" in page.words
 
+    async def test_what_is_not_seen_is_shown(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A log may hold identifiers that this ledger would not register: their directions are escapes."""
+        monkeypatch.setattr("ledger.issuers._UNSEEN", ())
+        party = await Party("hostile", "https://a.example/\u202egpj.\u200b").register(client)
+        commitment = unique()
+        await client.submit(party.block([party.issue(commitment=commitment)]))
+        page = await page_of(client, commitment)
+        assert "https://a.example/\\u202egpj.\\u200b" in page.words
+        assert not {"\u202e", "\u200b"} & set(page.text)
+
     async def test_the_address_is_that_by_which_others_reach_it(self, world: World) -> None:
         """In link previews and in the commands that a reader may type; lists elsewhere than at the origin are named."""
         service = await world.start(public_url="https://badges.example/x")
