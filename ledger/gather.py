@@ -27,7 +27,14 @@ import msgspec
 import structlog
 
 from ledger.clock import Clock
-from ledger.errors import ForkDetected, LedgerError, OperationError, QuorumNotMet, Unavailable, WitnessAhead
+from ledger.errors import (
+    ForkDetected,
+    LedgerError,
+    OperationError,
+    QuorumNotMet,
+    Unavailable,
+    WitnessAhead,
+)
 from ledger.gather_peer import Claim, Cosignature, Exchange, Peer, SignedHead, Stored
 from ledger.note import ED25519, MLDSA44_COSIGNATURE, SignatureLine, VerifierKey
 from ledger.policy import Policy, display_name
@@ -235,9 +242,17 @@ class Gatherer:
                 self._settle(round_)
                 await self._clock.sleep(self._pause_s(worker.failures))
             else:
-                self._succeed(worker, round_.head.checkpoint.size)
-                round_.done.add(worker.number)
                 round_.cosigned |= cosigned
+                worker.cosigned_size = max(round_.head.checkpoint.size, worker.cosigned_size)
+                if lacking := [name for name in worker.peer.keys if name not in round_.cosigned]:
+                    # One of several keys behind one address did not sign, this time: it may the next.
+                    names = ", ".join(map(display_name, lacking))
+                    self._fail(worker, Unavailable(f"its answer has no cosignature of {names}"))
+                    self._settle(round_)
+                    await self._clock.sleep(self._pause_s(worker.failures))
+                    continue
+                self._succeed(worker)
+                round_.done.add(worker.number)
                 self._settle(round_)
 
     async def _survey(self, worker: _Worker, published: SignedHead | None) -> Claim | None:
@@ -288,11 +303,10 @@ class Gatherer:
             self._log.warning("witness.failed", witness=worker.peer.label, reason=error.detail)
         worker.trouble = error.detail
 
-    def _succeed(self, worker: _Worker, size: int) -> None:
+    def _succeed(self, worker: _Worker) -> None:
         if worker.failures:
             self._log.info("witness.recovered", witness=worker.peer.label, failures=worker.failures)
         worker.failures, worker.trouble = 0, None
-        worker.cosigned_size = max(size, worker.cosigned_size)
 
     def _pause_s(self, failures: int) -> float:
         longest: float = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(failures - 1, 10))

@@ -259,6 +259,10 @@ def evaluate(
         name = names.get(key)
         if name is None:
             continue
+        if timestamp_s == 0:
+            # As of subtrees: part of a tree that was seen, and no word on whether it was the largest.
+            dropped.append(f"{display_name(name)} cosigned without a time")
+            continue
         if timestamp_s > now_s + future_s:
             dropped.append(f"{display_name(name)} cosigned {timestamp_s - now_s} s in the future")
         elif max_age_s is not None and timestamp_s < now_s - max_age_s:

@@ -450,11 +450,14 @@ def test_missing_is_not_stale() -> None:
 
 
 def test_without_a_maximal_age_old_ones_count() -> None:
-    """Time zero too, which in an ML-DSA-44 cosignature claims no largest tree."""
-    lines = [cosign(HEAD, f"witness.example/{k}", key_of(k), k) for k in (0, 1)]
+    """But not time zero, which makes no statement about the largest tree (what signs subtrees signs so)."""
+    lines = [cosign(HEAD, f"witness.example/{k}", key_of(k), k + 1) for k in (0, 1)]
     found = run(TWO_OF_THREE, *lines)
-    assert found.witnesses == {"w0": 0, "w1": 1}
-    assert found.timestamp_s == 0
+    assert found.witnesses == {"w0": 1, "w1": 2}
+    assert found.timestamp_s == 1
+    lines = [cosign(HEAD, f"witness.example/{k}", key_of(k), k) for k in (0, 1)]
+    with pytest.raises(QuorumNotMet, match="w0 cosigned without a time"):
+        run(TWO_OF_THREE, *lines)
 
 
 def test_the_newest_of_several_cosignatures_counts() -> None:

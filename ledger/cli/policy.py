@@ -69,6 +69,10 @@ def check(output: Output, file: Path, url: str | None, max_age: int | None) -> N
     trusted = load_policy(file)
     if not trusted.logs:
         raise MalformedPolicy(f"{file}: names no log, so nothing can meet it")
+    log_keys = {rule.vkey.public_key for rule in trusted.logs}
+    for name, rule in trusted.witnesses.items():
+        if rule.vkey.public_key in log_keys:
+            raise MalformedPolicy(f"{file}: the witness {display_name(name)} is the log itself: it has a key of a log")
     document: dict[str, Any] = {
         "logs": [_describe(rule.vkey) for rule in trusted.logs],
         "witnesses": [{"witness": display_name(n), **_describe(r.vkey)} for n, r in trusted.witnesses.items()],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger.note import format_vkey
+from ledger.note import VerifierKey, format_vkey
 from ledger.policy import parse_policy
 from tests.cli.conftest import Badges, Cli
 from tests.fakes import FakeLedger
@@ -109,6 +109,15 @@ class TestPolicy:
         ran = cli("policy", "check", "trust.policy", "--url", ledger.url, "--max-age", "1h")
         assert ran.status == 1
         assert "the quorum is not met" in ran.err
+
+    def test_a_log_is_not_its_own_witness(self, cli: Cli, ledger: FakeLedger) -> None:
+        """Its own key under another name and algorithm is nobody else's word."""
+        key = log_key(ledger.origin)
+        witness = format_vkey(VerifierKey("other.example", 4, key.public_key))
+        (cli.folder / "self.policy").write_text(f"log {format_vkey(key)}\nwitness w {witness}\nquorum w\n")
+        ran = cli("policy", "check", "self.policy")
+        assert ran.status == 2
+        assert "the log itself" in ran.err
 
     @pytest.mark.parametrize("text", ["quorum none\n", "nonsense\n", "", "log x\nquorum none\n"])
     def test_an_unsound_policy_is_exit_status_2(self, cli: Cli, text: str) -> None:

@@ -97,7 +97,7 @@ export function acceptHead(policy, { origin, size, root, signatures }, now, maxA
     for (const [witness] of [...policy.witnesses].filter(([, key]) => isIts(key))) {
       const time = verifyLine(policy.witnesses.get(witness), signature.subarray(4), text);
       const keep = (times) => times.get(witness) > time || times.set(witness, time);
-      if (time > BigInt(now) + 60n) continue;
+      if (time === 0n || time > BigInt(now) + 60n) continue;
       keep(aged);
       if (maxAge === null || time >= BigInt(now) - BigInt(maxAge)) keep(fresh);
     }
