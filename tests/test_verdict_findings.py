@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 
 from ledger.authenticity import Authenticity, ListFinding, OwnSignature
-from ledger.badges import Badge, StatusEntry
+from ledger.badges import Badge, StatusEntry, read
 from ledger.entry import BINDING_PUBLISHED, BINDING_VOUCHED, did_key
 from ledger.errors import MalformedBadge
 from ledger.receipt import with_signatures
@@ -249,6 +249,11 @@ ELSEWHERE = "https://university.example"
 CLASS: dict[str, Any] = {"type": "BadgeClass", "name": "PhD"}
 
 
+def hosted_with(members: dict[str, Any]) -> Badge:
+    """The hosted assertion with other members."""
+    return read(json.dumps(badge(issuer=None).document | members).encode())
+
+
 @pytest.mark.parametrize(
     "members",
     [
@@ -261,12 +266,14 @@ CLASS: dict[str, Any] = {"type": "BadgeClass", "name": "PhD"}
         {"badge": {**CLASS, "issuer": {"origin": ELSEWHERE, "name": "University"}}},
         {"badge": {**CLASS, "issuer": {"id": {"@value": ELSEWHERE}, "name": "University"}}},
         {"verification": {"type": "HostedBadge", "url": ELSEWHERE + "/assertions/1"}},
+        {"issuer": ELSEWHERE},
+        {"issuer": {"id": ELSEWHERE, "name": "University"}},
         {"verify": {"type": "hosted", "url": ELSEWHERE + "/assertions/1"}},
     ],
 )
 def test_a_host_does_not_stand_for_what_lies_elsewhere(members: dict[str, Any]) -> None:
     """Else whoever has a host could anchor a badge of somebody else's class there, as its issuer."""
-    verdict = Case(badge(issuer=None, **members)).decide()
+    verdict = Case(hosted_with(members)).decide()
     assert (verdict.result, verdict.qualifier, verdict.issuer_by) == ("valid", ANCHORED_UNNAMED, None)
     assert any("not on its own host" in note for note in verdict.notes)
 
@@ -283,7 +290,7 @@ def test_a_host_does_not_stand_for_what_lies_elsewhere(members: dict[str, Any]) 
 )
 def test_a_host_stands_for_what_lies_on_it(members: dict[str, Any]) -> None:
     """An id of the assertion that is no address is no place elsewhere."""
-    assert Case(badge(issuer=None, **members)).decide().issuer_by == "host"
+    assert Case(hosted_with(members)).decide().issuer_by == "host"
 
 
 @pytest.mark.parametrize(
@@ -292,6 +299,8 @@ def test_a_host_stands_for_what_lies_on_it(members: dict[str, Any]) -> None:
         {"badge": [CLASS]},
         {"badge": [{**CLASS, "name": "x"}, ELSEWHERE]},
         {"badge": {**CLASS, "issuer": [{"id": ELSEWHERE}]}},
+        {"issuer": [ELSEWHERE]},
+        {"issuer": {"@id": ELSEWHERE}},
         {"badge": {**CLASS, "issuer": {"@id": ELSEWHERE, "name": "University"}}},
         {"badge": {**CLASS, "@id": ELSEWHERE}},
         {"@id": ELSEWHERE},
@@ -301,7 +310,7 @@ def test_a_host_stands_for_what_lies_on_it(members: dict[str, Any]) -> None:
 def test_classes_and_issuers_in_other_spellings_are_refused(members: dict[str, Any]) -> None:
     """Another reader would find an issuer there that this one passes over."""
     with pytest.raises(MalformedBadge, match=r"several badge classes or issuers|keyword @id"):
-        badge(issuer=None, **members)
+        hosted_with(members)
 
 
 def test_a_host_is_no_tie_where_the_identifier_is_not_shown() -> None:

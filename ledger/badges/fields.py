@@ -133,9 +133,10 @@ def assertion_fields(document: dict[str, Any], *, is_jws: bool) -> Fields | None
     badge_class = document.get("badge")
     issuer = badge_class.get("issuer") if isinstance(badge_class, dict) else None
     # Another reader may take another one of a list, and to JSON-LD the keyword is the member.
-    if isinstance(badge_class, list) or isinstance(issuer, list):
+    named = (badge_class, issuer, document.get("issuer"))
+    if any(isinstance(one, list) for one in named):
         raise MalformedBadge("the badge names several badge classes or issuers")
-    if any(isinstance(one, dict) and "@id" in one for one in (document, verification, badge_class, issuer)):
+    if any(isinstance(one, dict) and "@id" in one for one in (document, verification, *named)):
         raise MalformedBadge("the badge uses the keyword @id for the member id")
     return Fields(
         kind=_assertion_kind(document, is_jws=is_jws, is_hosted=is_hosted),
@@ -149,7 +150,7 @@ def assertion_fields(document: dict[str, Any], *, is_jws: bool) -> Fields | None
         id=_text(document.get("id")) or (_text(verification.get("url")) if is_hosted else None),
         revoked=_revoked(document),
         other_status=(),
-        names_elsewhere=any(_host(value) != host for value in _places(document, badge_class, issuer)),
+        names_elsewhere=any(_host(value) != host for value in _places(document, *named)),
     )
 
 
@@ -193,17 +194,18 @@ def _is_assertion(document: dict[str, Any], verification: dict[str, Any] | None)
     return document.get("revoked") is True and "type" not in document and _host(document.get("id")) is not None
 
 
-def _places(document: dict[str, Any], badge_class: Any, issuer: Any) -> list[Any]:
-    """Where an assertion says that it lies, and its class, and its issuer (`origin`: Open Badges 1.0).
+def _places(document: dict[str, Any], badge_class: Any, *issuers: Any) -> list[Any]:
+    """Where an assertion says that it, its class and its issuer lie (`origin`: Open Badges 1.0).
 
-    An `id` of the assertion that is no address is no place. That of a class is one that its host does not vouch for.
+    An `id` of the assertion that is no address is no place. That of a class is one that its host does not vouch for. An
+    `issuer` of the assertion itself is not its issuer, and may be shown as that.
     """
     own = [document.get("id")] if _host(document.get("id")) is not None else []
     for member in ("verification", "verify"):
         own.append((_first_object(document.get(member)) or {}).get("url"))
     own.append(badge_class.get("id") if isinstance(badge_class, dict) else badge_class)
-    if isinstance(issuer, dict):
-        own += [issuer.get("id"), issuer.get("url"), issuer.get("origin")]
+    for issuer in issuers:
+        own += [issuer.get(name) for name in ("id", "url", "origin")] if isinstance(issuer, dict) else [issuer]
     return [value for value in own if value is not None]
 
 

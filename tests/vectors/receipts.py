@@ -98,6 +98,7 @@ def _verdicts() -> Iterator[tuple[str, dict[str, Any]]]:
     by_origin = _HOSTED | {"badge": {"name": "Doctorate", "issuer": {"origin": "https://university.example"}}}
     yield _verdict("full-unnamed-issuer-of-another-origin", by_origin, {})
     yield _verdict("full-unnamed-issuer-of-a-class-elsewhere", _HOSTED | {"badge": "https://university.example/1"}, {})
+    yield _verdict("full-unnamed-issuer-beside-another", _HOSTED | {"issuer": "https://university.example"}, {})
     on_it = _HOSTED | {"badge": {"name": "Sailing", "issuer": {"url": "https://SCHOOL.example/"}}, "id": "urn:uuid:7"}
     on_it |= {"verify": {"type": "hosted", "url": "https://school.example/assertions/1"}}
     yield _verdict("full-unnamed-issuer-on-its-host", on_it, {})

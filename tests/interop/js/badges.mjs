@@ -245,7 +245,8 @@ function hostOf(document, way) {
     ...(addressHost(document.get("id")) ? [document.get("id")] : []),
     ...["verification", "verify"].map((name) => firstObject(document.get(name))?.get("url")),
     member instanceof Map ? member.get("id") : member,
-    ...(issuer instanceof Map ? ["id", "url", "origin"].map((name) => issuer.get(name)) : []),
+    ...[issuer, document.get("issuer")].flatMap((one) =>
+      one instanceof Map ? ["id", "url", "origin"].map((name) => one.get(name)) : [one]),
   ].filter((place) => place !== undefined && place !== null);
   if (!places.every((place) => addressHost(place) === host)) return null;
   return host && (isHosted || !ways.some((type) => ["signed", "signedbadge"].includes(type))) ? host : null;
@@ -260,8 +261,9 @@ function readAssertion(document) {
   need(typeof revoked === "boolean", UNREADABLE);
   const badgeClass = document.get("badge");
   const member = badgeClass instanceof Map ? badgeClass.get("issuer") : null;
-  need(!Array.isArray(badgeClass) && !Array.isArray(member), UNREADABLE);
-  need(![document, way, badgeClass, member].some((one) => one instanceof Map && one.has("@id")), UNREADABLE);
+  const named = [badgeClass, member, document.get("issuer")];
+  need(!named.some(Array.isArray), UNREADABLE);
+  need(![document, way, ...named].some((one) => one instanceof Map && one.has("@id")), UNREADABLE);
   const issuer = member instanceof Map ? member.get("id") : member;
   return {
     issuer: isText(issuer) ? issuer : null,
