@@ -23,7 +23,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import islice
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 import aiohttp
 import msgspec
@@ -45,8 +45,9 @@ from ledger.errors import InputError, MalformedInput, NotFound, OperationError, 
 from ledger.listproof import ListProof, parse_list_proof
 from ledger.merkle import HASH_BYTES
 from ledger.moment import format_timestamp
+from ledger.note import MAX_NOTE_BYTES
 from ledger.text import format_base64
-from ledger.tiles import ENTRIES_LEVEL, TILE_WIDTH, Tile, bundles_for_range, decode_bundle, tile_path
+from ledger.tiles import ENTRIES_LEVEL, MAX_ENTRY_BYTES, TILE_WIDTH, Tile, bundles_for_range, decode_bundle, tile_path
 
 BLOCK_TYPE: Final = "application/vnd.badge-ledger.submission"
 PACKED_TYPE: Final = "application/vnd.badge-ledger.receipt"
@@ -57,10 +58,14 @@ Profile = Literal["short", "full"]
 OnRetry = Callable[[Unavailable, float], None]
 
 _T = TypeVar("_T")
+_REDIRECTS = (301, 302, 303, 307, 308)
+_MAX_REDIRECTS = 3
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 15.0
 _READ_PATIENCE_S = 30.0
 _BUNDLES_AHEAD = 8
+#: Length and bytes of the longest entry in a bundle.
+_MAX_ENTRY_BYTES = 2 + MAX_ENTRY_BYTES
 
 
 class Unreachable(Unavailable):
@@ -125,16 +130,19 @@ class LedgerClient:
 
     async def checkpoint(self) -> bytes:
         """The published checkpoint, a signed note."""
-        return await self._read("checkpoint")
+        return await self._read("checkpoint", MAX_NOTE_BYTES)
 
     async def tile(self, tile: Tile) -> bytes:
         """A hash tile or bundle. A partial one that the server no longer has is cut out of the full one."""
+        # What a tile of that kind can have at the most: a few kilobytes on the wire must not become 64 MiB in here.
+        entry_bytes = _MAX_ENTRY_BYTES if tile.level == ENTRIES_LEVEL else HASH_BYTES
         try:
-            data = await self._read(tile_path(tile))
+            data = await self._read(tile_path(tile), tile.width * entry_bytes)
         except NotFound:
             if tile.width == TILE_WIDTH:
                 raise
-            return _cut(await self._read(tile_path(Tile(tile.level, tile.index))), tile)
+            whole = Tile(tile.level, tile.index)
+            return _cut(await self._read(tile_path(whole), TILE_WIDTH * entry_bytes), tile)
         if tile.level != ENTRIES_LEVEL and len(data) != tile.width * HASH_BYTES:
             raise OperationError(f"{tile_path(tile)} has {len(data)} bytes, not {tile.width * HASH_BYTES}")
         return data
@@ -267,9 +275,9 @@ class LedgerClient:
     async def _get_as(self, kind: type[_T], path: str) -> _T:
         return _decode(await self._read(path), kind, path.partition("?")[0])
 
-    async def _read(self, path: str) -> bytes:
+    async def _read(self, path: str, max_bytes: int = MAX_ANSWER_BYTES) -> bytes:
         async def get() -> bytes:
-            return await self._request("GET", path)
+            return await self._request("GET", path, max_bytes=max_bytes)
 
         return await self._repeat(get, not_after_ms=None, patience_s=_READ_PATIENCE_S, on_retry=None)
 
@@ -308,31 +316,63 @@ class LedgerClient:
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     async def _request(
-        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        *,
+        max_bytes: int = MAX_ANSWER_BYTES,
     ) -> bytes:
         if self._session is None:
             raise RuntimeError("the client is used outside `async with`")
+        address = self.url + path
         try:
-            # A redirect would carry a token or a signed body to another host: only reads follow them.
-            async with self._session.request(
-                method, self.url + path, data=body, headers=headers, allow_redirects=method == "GET"
-            ) as response:
-                answer = await _bounded(response)
-                if response.status in (200, 201):
-                    return answer
-                raise error_of_problem(response.status, answer, response.headers.get("Retry-After"))
+            for _ in range(_MAX_REDIRECTS + 1):
+                async with self._session.request(
+                    method, address, data=body, headers=headers, allow_redirects=False
+                ) as response:
+                    found = response.status in (200, 201)
+                    answer = await _bounded(response, max_bytes if found else MAX_ANSWER_BYTES)
+                    if found:
+                        return answer
+                    location = response.headers.get("Location")
+                    if response.status not in _REDIRECTS or location is None:
+                        raise error_of_problem(response.status, answer, response.headers.get("Retry-After"))
+                address = self._redirected(method, address, location)
+            raise OperationError(f"{self.url + path} redirects more than {_MAX_REDIRECTS} times, now to {address}")
         except aiohttp.ClientConnectorError as error:
             raise Unreachable(f"cannot reach {self.url}: {_reason(error)}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise OutcomeUnknown(f"the connection to {self.url} broke: {_reason(error)}") from error
 
+    def _redirected(self, method: str, address: str, location: str) -> str:
+        """Where a redirect leads, if a read may follow it: within the ledger's scheme, host and port. Elsewhere, a
+        server could have a machine of a private network asked; and no redirect carries a token or a signed body on."""
+        own = urlsplit(self.url)
+        try:
+            target = urlsplit(urljoin(address, location))
+            same = _origin(target) == _origin(own)
+        except ValueError:
+            same = False
+        if method != "GET" or not same:
+            raise OperationError(f"{address} redirects to {location[:300]}, which is not followed: is that the ledger?")
+        # Under its own authority as a text: no two readers of addresses can differ on the host.
+        query = f"?{target.query}" if target.query else ""
+        return f"{own.scheme}://{own.netloc}/{target.path.lstrip('/')}{query}"
 
-async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+
+def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
+    """Scheme, host and port (RFC 6454 section 4). Raises ValueError for a port that is none."""
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+async def _bounded(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     data = bytearray()
     async for chunk in response.content.iter_any():
         data += chunk
-        if len(data) > MAX_ANSWER_BYTES:
-            raise OperationError(f"the answer of {response.url} is longer than {MAX_ANSWER_BYTES} bytes")
+        if len(data) > max_bytes:
+            raise OperationError(f"the answer of {response.url} is longer than {max_bytes} bytes")
     return bytes(data)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import msgspec
 import pytest
+from aiohttp import web
 
 from ledger import errors
 from ledger.answers import error_of_problem
@@ -46,6 +47,33 @@ def issuer(ledger: FakeLedger) -> BuiltIssuer:
 def block_of(ledger: FakeLedger, issuer: BuiltIssuer, *slots: int) -> Block:
     ledger.tick()
     return ledger.log.block(issuer, [issuer.issue(slot) for slot in slots])
+
+
+class Turned:
+    """A server that redirects everything to `location`, but for paths below /there/."""
+
+    def __init__(self) -> None:
+        self.location = self.sent = self.url = ""
+        self.asked: list[str] = []
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        self._runner = web.AppRunner(app, access_log=None)
+
+    async def start(self) -> None:
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.port = self._runner.addresses[0][1]
+        self.url = f"http://localhost:{self.port}/"
+
+    async def stop(self) -> None:
+        await self._runner.cleanup()
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        self.asked.append(request.path)
+        if request.path.startswith("/there/"):
+            return web.Response(body=b"here")
+        self.sent = self.location.replace("{own}", self.url.rstrip("/")).replace("{port}", str(self.port))
+        return web.Response(status=307, headers={"Location": self.sent})
 
 
 class TestSubmit:
@@ -187,6 +215,68 @@ class TestReading:
             client.url += "checkpoint?"
             with pytest.raises(OperationError, match="not v1/log of a ledger"):
                 await client.log_info()
+
+
+class TestRedirects:
+    """A server that answers every request by a redirect; `{own}` stands for its own address."""
+
+    @pytest.fixture
+    async def turned(self) -> AsyncIterator[Turned]:
+        turned = Turned()
+        await turned.start()
+        yield turned
+        await turned.stop()
+
+    @pytest.mark.parametrize(
+        "location",
+        ["/there/checkpoint", "there/checkpoint", "{own}/there/checkpoint", "http://LOCALHOST:{port}/there/checkpoint"],
+    )
+    async def test_within_the_origin_they_are_followed(self, turned: Turned, location: str) -> None:
+        """However the address is written."""
+        turned.location = location
+        async with LedgerClient(turned.url) as client:
+            assert await client.checkpoint() == b"here"
+        assert turned.asked == ["/checkpoint", "/there/checkpoint"]
+
+    @pytest.mark.parametrize(
+        "location",
+        [
+            "http://127.0.0.1:{other}/there/checkpoint",
+            "//127.0.0.1:{other}/there/checkpoint",
+            "https://localhost:{port}/there/checkpoint",
+            "http://localhost:{port}@127.0.0.1:{other}/there/checkpoint",
+            "http://localhost:{port}\\\\@127.0.0.1:{other}/there/checkpoint",
+            "http://[localhost/",
+            "file:///etc/passwd",
+        ],
+    )
+    async def test_to_another_origin_they_are_not(self, turned: Turned, ledger: FakeLedger, location: str) -> None:
+        """Another port is another origin: nothing is asked there, and the error names both addresses."""
+        turned.location = location.replace("{other}", ledger.url.rpartition(":")[2].rstrip("/"))
+        before = list(ledger.requests)
+        async with LedgerClient(turned.url) as client:
+            with pytest.raises(OperationError, match="redirects to") as caught:
+                await client.checkpoint()
+        assert f"{turned.url}checkpoint" in caught.value.detail
+        assert turned.sent in caught.value.detail
+        assert (turned.asked, ledger.requests) == (["/checkpoint"], before)
+
+    async def test_no_more_than_three_are(self, turned: Turned) -> None:
+        """A server that turns in circles is told so."""
+        turned.location = "/checkpoint"
+        async with LedgerClient(turned.url) as client:
+            with pytest.raises(OperationError, match="more than 3 times"):
+                await client.checkpoint()
+        assert len(turned.asked) == 4
+
+    async def test_what_is_sent_follows_none(self, turned: Turned, issuer: BuiltIssuer, ledger: FakeLedger) -> None:
+        """Not even within the origin: a signed body goes where it was meant to go."""
+        turned.location = "/there/submissions"
+        block = block_of(ledger, issuer, 3)
+        async with LedgerClient(turned.url, clock=FakeClock()) as client:
+            with pytest.raises(OperationError, match="redirects to"):
+                await client.submit(encode_body(block), not_after_ms=block.submission.not_after)
+        assert turned.asked == ["/v1/submissions"]
 
 
 class TestOwnMistakes:
