@@ -618,6 +618,21 @@ async def test_the_keys_of_one_url_are_one_witness() -> None:
         assert len(scene.wire.asked) == 1
 
 
+async def test_a_key_that_did_not_sign_is_asked_again() -> None:
+    """Of two keys behind one address one does not sign, once: its trouble is named, and the same head gets it later."""
+    scene = Scene(1, "1", pq=True)
+    missing = scene.witnesses[0]._signers.pop()
+    async with running(scene):
+        head = scene.log.grow(3)
+        assert len(await done(scene.gatherer.gather(head))) == 1
+        states = scene.gatherer.states()
+        assert all(state.failures == 1 and "no cosignature of w1-pq" in (state.trouble or "") for state in states)
+        scene.witnesses[0]._signers.append(missing)
+        await scene.clock.turn(20)
+        assert len(await done(scene.gatherer.gather(head))) == 2
+        assert len(scene.wire.asked) == 2
+
+
 def test_what_does_not_fit_into_a_receipt_is_not_gathered() -> None:
     """By the number of lines, and by their bytes."""
 
