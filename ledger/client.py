@@ -95,6 +95,9 @@ class LedgerClient:
             _ = parts.port
         except ValueError:
             raise MalformedInput(what) from None
+        if "@" in parts.netloc:
+            # It would stand in every error, and in what the commands print.
+            raise MalformedInput("the URL of a ledger names no user or password")
         if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
             raise MalformedInput(what)
         self.url = url.rstrip("/") + "/"

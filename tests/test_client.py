@@ -286,6 +286,12 @@ class TestOwnMistakes:
         with pytest.raises(MalformedInput, match="not the URL of a ledger"):
             LedgerClient(url)
 
+    def test_a_url_holds_no_password(self) -> None:
+        """It is refused, and not repeated."""
+        with pytest.raises(MalformedInput, match="no user or password") as caught:
+            LedgerClient("https://user:secret@ledger.example/")
+        assert "secret" not in caught.value.detail
+
     async def test_registering_needs_a_token(self, ledger: FakeLedger) -> None:
         """Without one, nothing is sent."""
         async with LedgerClient(ledger.url) as client:
