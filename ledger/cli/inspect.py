@@ -9,7 +9,7 @@ import click
 
 from ledger.cli.app import command, option
 from ledger.cli.authentic import AUTHENTIC, Authenticator, authentic_options
-from ledger.cli.output import Output, format_time
+from ledger.cli.output import Output, format_time, shortened
 from ledger.errors import InputError, LedgerError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _SIGNATURES: Final = {
     "invalid": "INVALID",
 }
 _WRAPPINGS: Final = {"plain": "", "png": ", baked into a PNG", "svg": ", baked into an SVG"}
-#: The most badges of a transcript that are shown, unless as JSON.
+#: The most badges of a transcript, and status entries of a badge, that are shown, unless as JSON.
 _SHOWN: Final = 50
 
 
@@ -132,13 +132,17 @@ def _fields(badge: Inspection, now_ms: int) -> list[tuple[str, str]]:
     rows.append(("valid until", until + (", which is past" if past else "")))
     if badge.revoked:
         rows.append(("revoked", "by its own word"))
-    rows += [("status", f"{entry.purpose}: number {entry.index} in {entry.address}") for entry in badge.status]
-    rows += [("status", f"of the kind {kind}, which is not understood") for kind in badge.other_status]
+    entries = [f"{entry.purpose}: number {entry.index} in {entry.address}" for entry in badge.status[:_SHOWN]]
+    entries += [f"of the kind {kind}, which is not understood" for kind in badge.other_status[:_SHOWN]]
+    rows += [("status", text) for text in entries]
+    left = len(badge.status) + len(badge.other_status) - len(entries)
+    if left:
+        rows.append(("status", f"and {left} more (all of them with --json)"))
     if not badge.status and not badge.other_status:
         rows.append(("status", "no entry in it"))
     rows += _signature(badge)
     rows.append(("commitment", _commitment(badge)))
-    return rows
+    return [(label, shortened(value)) for label, value in rows]
 
 
 def _signature(badge: Inspection) -> list[tuple[str, str]]:
@@ -161,7 +165,7 @@ def _commitment(badge: Inspection) -> str:
 
 def _show_nested(output: Output, badge: Inspection, now_ms: int) -> None:
     if badge.nested_error is not None:
-        output.lines(f"  badges in it: cannot be read: {badge.nested_error}")
+        output.lines(f"  badges in it: cannot be read: {shortened(badge.nested_error)}")
     if not badge.nested:
         return
     output.lines(f"  badges in it: {len(badge.nested)}, each with a commitment of its own")

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import msgspec
 
@@ -19,9 +19,19 @@ if TYPE_CHECKING:
     from ledger.clock import Clock
 
 
+#: Characters of one value that people are shown; --json has it whole.
+SHOWN_CHARS: Final = 300
+
+
 def plain(text: str) -> str:
     """The text with everything unprintable, line ends and direction marks included, as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shortened(text: str, most: int = SHOWN_CHARS) -> str:
+    """The text, or of a long one the first `most` characters and how many follow: for what others wrote."""
+    left = len(text) - most
+    return text if left <= 0 else f"{text[:most]}... and {counted(left, 'character')} more"
 
 
 def counted(number: int, noun: str) -> str:

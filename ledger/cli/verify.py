@@ -11,7 +11,7 @@ import click
 from ledger.cli.app import command, option
 from ledger.cli.authentic import Authenticator, authentic_options
 from ledger.cli.options import Duration, Moment, load_policy, log_key_option, policy_option
-from ledger.cli.output import Output
+from ledger.cli.output import Output, shortened
 from ledger.errors import InputError, LedgerError
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 #: The most rows of the summary; of more badges only those that are not plain valid have one.
 _SHOWN: Final = 100
+#: Lines of one verdict, and characters of a line, that people are shown: badges can name thousands of lists.
+_LINES: Final = 100
+_LINE_CHARS: Final = 1000
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -88,9 +91,11 @@ def _one(output: Output, verifier: Verifier, path: Path) -> int:
     else:
         valid = verdict.answer.result == "valid"
         colour = "bold green" if verdict.is_plain_valid else "bold yellow" if valid else "bold red"
-        first, *rest = verdict.lines()
+        first, *rest = (shortened(line, _LINE_CHARS) for line in verdict.lines())
         output.styled(first, colour)
-        output.lines(*rest)
+        output.lines(*rest[:_LINES])
+        if len(rest) > _LINES:
+            output.note(f"{len(rest) - _LINES} more lines are not shown (all that they say with --json)")
     return 0 if verdict.answer.result == "valid" else 1
 
 

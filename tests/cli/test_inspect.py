@@ -103,6 +103,22 @@ class TestInspect:
         ran = cli("inspect", write(cli, "a.json", json.dumps(document).encode()))
         assert "Sailing\\x1b[31m\\u202e" in ran.out
 
+    def test_what_is_long_is_cut_and_what_is_many_counted(self, cli: Cli) -> None:
+        """For people; --json has all of it."""
+        document = json.loads(ob3_json(ISSUER, 1))
+        document["issuer"] = {"id": "https://a.example/" + "x" * 1_000_000, "type": ["Profile"]}
+        document["credentialSubject"]["achievement"]["name"] = "n" * 301
+        document["credentialStatus"] = [status_entry(f"https://s.example/{k}", k) for k in range(3000)]
+        del document["proof"]
+        path = write(cli, "a.json", json.dumps(document).encode())
+        ran = cli("inspect", path)
+        assert len(ran.out) < 20_000
+        assert f"https://a.example/{'x' * 282}... and 999718 characters more" in ran.out
+        assert f"{'n' * 300}... and 1 character more" in ran.out
+        assert "and 2950 more (all of them with --json)" in ran.out
+        shown = cli("inspect", path, "--json").json
+        assert (len(shown["issuer"]), len(shown["status"])) == (1_000_018, 3000)
+
     def test_help_shows_an_example(self, cli: Cli) -> None:
         """One that can be copied."""
         assert "badge-ledger inspect alice.png" in cli.ok("inspect", "--help").out

@@ -109,6 +109,23 @@ class TestVerify:
             ran = cli("verify", *arguments)
             assert (ran.status, ran.out) == (2, "")
 
+    def test_what_a_badge_holds_without_end_is_not_printed_without_end(
+        self, cli: Cli, key: Path, badges: Badges
+    ) -> None:
+        """Thousands of lists, an address of a megabyte: people see the beginning, --json has everything."""
+        path = badges.hosted("a.json", 1)
+        entries = [status_entry(f"https://s.example/{k}", k) for k in range(500)]
+        entries.append(status_entry(f"https://s.example/{'x' * 500_000}", 1))
+        document = json.loads(ob3_json(badges.issuer, 1)) | {"credentialStatus": entries}
+        del document["proof"]
+        path.write_text(json.dumps(document))
+        cli.ok("issue", path, "--out", "badges", "--key", key)
+        ran = cli("verify", path, "--policy", "trust.policy")
+        assert len(ran.out) < 100_000
+        assert len(ran.out.splitlines()) <= 101
+        assert "more lines are not shown" in ran.err
+        assert len(cli("verify", path, "--policy", "trust.policy", "--json").json["verdict"]["lists"]) == 501
+
     def test_disjoint_quorums_are_refused(self, cli: Cli, badge: Path) -> None:
         """A policy that can be shown two heads is no policy."""
         text = (cli.folder / "trust.policy").read_text().replace("both all", "both any")
