@@ -53,7 +53,9 @@ def check_document(
         try:
             key = check_proof(unsecured, proof, issuer, keys=keys, now_s=now_s)
         except Invalid as reason:
+            # Nothing that follows can change the word.
             findings.append(Authenticity("invalid", scheme, reason=str(reason)))
+            break
         except NotChecked as reason:
             findings.append(Authenticity("not-checked", scheme, reason=str(reason)))
         else:

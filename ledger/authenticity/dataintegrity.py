@@ -24,6 +24,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from ledger.authenticity.binding import Candidate, candidates
@@ -95,12 +96,18 @@ def suite_name(proof: Document) -> str:
 
 
 class Unsecured:
-    """A document without its proofs, in the canonical forms that its proofs sign; each is made once."""
+    """A document without its proofs, in the canonical forms that its proofs sign; each is made and examined once."""
 
     def __init__(self, document: Document, contexts: Contexts) -> None:
         self.document = {name: value for name, value in document.items() if name != "proof"}
         self.contexts = contexts
         self._rdf: Rdf | NotChecked | Invalid | None = None
+        self._is_covered = False
+
+    @cached_property
+    def jcs(self) -> bytes:
+        """Its canonical JSON."""
+        return canonical_json(self.document)
 
     def rdf(self) -> Rdf:
         """Its RDF. Raises NotChecked or Invalid, the second time without another attempt."""
@@ -112,6 +119,12 @@ class Unsecured:
         if not isinstance(self._rdf, Rdf):
             raise type(self._rdf)(str(self._rdf))
         return self._rdf
+
+    def require_covered(self) -> None:
+        """`ledger.authenticity.rdf.require_covered` of its RDF."""
+        if not self._is_covered:
+            require_covered(self.rdf())
+        self._is_covered = True
 
 
 def check_proof(unsecured: Unsecured, proof: Document, issuer: str | None, *, keys: KeySource, now_s: int) -> Candidate:
@@ -131,13 +144,14 @@ def check_proof(unsecured: Unsecured, proof: Document, issuer: str | None, *, ke
     if not fitting:
         raise Invalid(f"the key is not one that {name} signs with")
     for options in _options(unsecured.document, proof, is_rdf=suite.is_rdf):
-        rdf = [to_rdf(options, unsecured.contexts, MAX_OPTIONS), unsecured.rdf()] if suite.is_rdf else []
-        parts = [part.canonical for part in rdf] or [canonical_json(options), canonical_json(unsecured.document)]
+        rdf = to_rdf(options, unsecured.contexts, MAX_OPTIONS) if suite.is_rdf else None
+        parts = (canonical_json(options), unsecured.jcs) if rdf is None else (rdf.canonical, unsecured.rdf().canonical)
         holding = _first_that_holds(fitting, parts, signature)
         if holding is None:
             continue
-        for part in rdf:
-            require_covered(part)
+        if rdf is not None:
+            require_covered(rdf)
+            unsecured.require_covered()
         return holding
     raise Invalid("the signature does not verify")
 
@@ -187,11 +201,14 @@ def _options(document: Document, proof: Document, *, is_rdf: bool) -> tuple[Docu
     return (full,) if is_rdf or "@context" in options else (options, full)
 
 
-def _first_that_holds(fitting: list[Candidate], parts: list[bytes], signature: bytes) -> Candidate | None:
+def _first_that_holds(fitting: list[Candidate], parts: tuple[bytes, bytes], signature: bytes) -> Candidate | None:
+    digests: dict[Callable[[bytes], Any], bytes] = {}
     for candidate in fitting:
         algorithm, digest = _ALGORITHMS[candidate.key.kind]
+        if digest not in digests:
+            digests[digest] = b"".join(digest(part).digest() for part in parts)
         try:
-            candidate.key.verify(algorithm, b"".join(digest(part).digest() for part in parts), signature)
+            candidate.key.verify(algorithm, digests[digest], signature)
         except Invalid:
             continue
         return candidate

@@ -1,8 +1,8 @@
 """What is found out about a badge's own signature and about the status lists of others: the words, and nothing else.
 
     none            the badge carries no signature
-    not-checked     it carries one that could not be checked: `reason` says what was missing (a context, a key, a suite);
-                    or it holds under a key that has been revoked, or has expired
+    not-checked     it carries one that could not be checked (`reason` says what was missing: context, key, suite), or
+                    one under a key that has been revoked or has expired
     self-asserted   the signature holds under a key that nothing but the badge itself ties to its issuer
     verified        the signature holds, under a key of the issuer that the badge names
     invalid         it does not hold, or could not hold whatever the key

@@ -32,6 +32,9 @@ from ledger.authenticity.model import Invalid, NotChecked
 MAX_VALUES: Final = 10_000
 #: Addresses of contexts, in the document and in the credentials inside it.
 MAX_CONTEXTS: Final = 256
+#: Those of one `@context`, each once: what pyld takes in any case (more, if it has met some before), and keeps the results
+#: of. Every proof's options have the document's, so it bounds contexts times proofs.
+MAX_CONTEXTS_IN_LIST: Final = 10
 #: Levels of nesting. The processor recurses, several frames a level.
 MAX_LEVELS: Final = 40
 #: Comparisons of values of one property of one node with one another.
@@ -117,10 +120,15 @@ def _require_bounded(document: Document, contexts: Contexts, most: int) -> None:
         if isinstance(item, dict):
             if "@context" in item:
                 context = item["@context"]
-                addresses += len(context) if isinstance(context, list) else 1
+                listed = context if isinstance(context, list) else [context]
+                if len(listed) > MAX_CONTEXTS_IN_LIST:
+                    raise NotChecked(f"the badge has more than {MAX_CONTEXTS_IN_LIST} contexts in a list")
+                addresses += len(listed)
                 if addresses > MAX_CONTEXTS:
                     raise NotChecked(f"the badge names contexts more than {MAX_CONTEXTS} times")
                 contexts.require(context)
+                if len(set(listed)) < len(listed):
+                    raise NotChecked("the badge names a context twice in a list")
             work += [(value, level + 1) for name, value in item.items() if name != "@context"]
         else:
             work += [(value, level + 1) for value in item]

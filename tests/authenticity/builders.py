@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import jwt
@@ -131,9 +132,11 @@ def sign(document: Json, suite: str = "eddsa-rdfc-2022", signer: Signer = SIGNER
     return {**unsigned, "proof": proofs[0] if len(proofs) == 1 else proofs}
 
 
-def sign_options(unsigned: Json, options: Json, signer: Signer = SIGNER) -> Json:
+def sign_options(
+    unsigned: Json, options: Json, signer: Signer = SIGNER, contexts: Mapping[str, Json] = CONTEXTS.documents
+) -> Json:
     """A proof with any options at all, by the rdfc rule and Ed25519; `options` has the document's @context."""
-    loader = document_loader(dict(CONTEXTS.documents))
+    loader = document_loader({**CONTEXTS.documents, **contexts})
     digest = b""
     for part in (options, unsigned):
         nquads = jsonld.normalize(part, pyld_options(loader, algorithm="URDNA2015", format="application/n-quads"))

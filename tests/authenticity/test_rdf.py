@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ledger.authenticity.contexts import Contexts
 from ledger.authenticity.model import NotChecked
 from ledger.authenticity.rdf import MAX_LEVELS, MAX_VALUES, to_rdf
 from tests.authenticity.builders import CONTEXTS, OTHER, SIGNER, V2, Json, badge, changed, find, sign, sign_options
@@ -51,6 +52,51 @@ HOSTILE = {
     "contexts without end": badge(context=V2 * 200),
     "contexts in every object": badge(evidence=[{"@context": V2, "id": f"urn:{n}"} for n in range(200)]),
 }
+
+
+@pytest.mark.parametrize("name", ["repeated", "alternating", "too many in a list"])
+def test_a_long_list_of_contexts_is_given_up(name: str) -> None:
+    """Before one of them is processed: 22 kB of one address and 16 proofs took 20 s."""
+    terms = [(f"https://example.com/contexts/{n}", {"@context": {f"t{n}": "https://example.com/t"}}) for n in range(10)]
+    many, contexts = [address for address, _ in terms], Contexts(dict(terms))
+    addresses = {
+        "repeated": [V2[0], *[V2[1]] * 9],
+        "alternating": [V2[0], *many[:4]] * 2,
+        "too many in a list": [V2[0], *many],
+    }[name]
+    document = {**badge(context=addresses), "proof": [sign(badge())["proof"]] * 16}
+    found = find(document, contexts=contexts)
+    reason = "more than 10 contexts in a list" if name == "too many in a list" else "a context twice in a list"
+    assert found.signature == "not-checked"
+    assert reason in str(found.reason)
+
+
+def test_ten_contexts_and_sixteen_proofs_end_in_time() -> None:
+    """The most of both, every proof sound, so that none is left out."""
+    terms = {f"t{n}": f"https://example.com/t{n}" for n in range(1000)}
+    added = {f"https://example.com/contexts/{n}": {"@context": terms} for n in range(8)}
+    made = badge(context=[*V2, *added])
+    options = {
+        "@context": made["@context"],
+        "type": "DataIntegrityProof",
+        "cryptosuite": "eddsa-rdfc-2022",
+        "verificationMethod": SIGNER.method,
+        "proofPurpose": "assertionMethod",
+    }
+    proof = sign_options(made, options, contexts=added)
+    began = time.process_time()
+    found = find({**made, "proof": [proof] * 16}, contexts=Contexts(added))
+    assert found.signature == "verified"
+    assert time.process_time() - began < MAX_CPU_S
+
+
+def test_what_follows_an_invalid_proof_is_not_looked_at() -> None:
+    """The word is the same; a finding names the proofs up to it."""
+    sound, unknown = sign(badge())["proof"], {"type": "X"}
+    broken = changed(sound, "proofValue", to="z" + sound["proofValue"][:0:-1])
+    found = find({**badge(), "proof": [sound, broken, unknown]})
+    assert (found.signature, found.scheme) == ("invalid", "eddsa-rdfc-2022")
+    assert not any("not-checked" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
