@@ -6,6 +6,10 @@
     issuer       `iss` and the credential's issuer, which are the same (`ledger.badges.fields`)
                  Open Badges 2.0: the one that the badge class names, in the badge or at its address
 
+    typ          absent, JWT, vc+jwt, vc+ld+jwt, vc-ld+jwt (VC-JOSE-COSE and its drafts)
+                 Open Badges 2.0: absent, JWT, JWS, JOSE
+                 any other token is no badge (RFC 8725 section 3.11), although the same key may have signed it
+
 The signature is over the token's own bytes, so nothing is canonicalized and no context is needed. `exp`, `nbf` and the
 credential's dates are the verdict's; `sub` and `aud` are no matter of the signature's.
 
@@ -27,10 +31,14 @@ from ledger.errors import MalformedInput
 
 #: Algorithms whose key is no public key: the signature could be anybody's who can check it.
 _SECRET = ("HS256", "HS384", "HS512")
+#: `typ` in lower case, without "application/" (RFC 7515 section 4.1.9).
+_CREDENTIAL_TYPES = ("jwt", "vc+jwt", "vc+ld+jwt", "vc-ld+jwt")
+_ASSERTION_TYPES = ("jwt", "jws", "jose")
 
 
 def check_token(jws: CompactJws, issuer: str | None, keys: KeySource, now_s: int) -> Candidate:
     """The key under which a credential's token holds. Raises NotChecked or Invalid."""
+    _require_type(jws, _CREDENTIAL_TYPES)
     _require_algorithm(jws)
     return _first_that_holds(jws, candidates(keys, issuer, _kid(jws.header), _carried(jws.header), now_s=now_s))
 
@@ -40,6 +48,7 @@ def check_assertion(jws: CompactJws, issuer: str | None, keys: KeySource, now_s:
 
     Raises NotChecked or Invalid.
     """
+    _require_type(jws, _ASSERTION_TYPES)
     _require_algorithm(jws)
     doubt = None
     if issuer is None:
@@ -50,6 +59,14 @@ def check_assertion(jws: CompactJws, issuer: str | None, keys: KeySource, now_s:
     possible = candidates(keys, issuer, _creator(jws.payload), _carried(jws.header), now_s=now_s)
     found = _first_that_holds(jws, possible)
     return (found if doubt is None else replace(found, doubt=doubt, note=None)), issuer
+
+
+def _require_type(jws: CompactJws, allowed: tuple[str, ...]) -> None:
+    if "typ" not in jws.header:
+        return
+    kind = jws.header["typ"]
+    if not isinstance(kind, str) or kind.lower().removeprefix("application/") not in allowed:
+        raise Invalid(f"the token is of the type {shown(kind)}, which is no badge's")
 
 
 def _require_algorithm(jws: CompactJws) -> None:

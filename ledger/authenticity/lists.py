@@ -34,7 +34,7 @@ from ledger.authenticity.check import check, check_document, check_jws
 from ledger.authenticity.contexts import Contexts
 from ledger.authenticity.keys import KeySource
 from ledger.authenticity.model import Authenticity, ListFinding, NotChecked, shown
-from ledger.badges import Badge, StatusEntry, strict_json
+from ledger.badges import FORM_JWS, Badge, StatusEntry, strict_json
 from ledger.badges.dates import parse_date_ms
 from ledger.badges.jws import CompactJws, decode_compact, is_compact
 from ledger.errors import MalformedBadge
@@ -95,7 +95,7 @@ def check_foreign_status(
 def unread_status(badge: Badge) -> tuple[str, ...]:
     """The kinds of status that the badge has and nobody here reads: its status is not known by them."""
     kinds = []
-    for item in _list(_credential(badge.document).get("credentialStatus")):
+    for item in _entries(badge):
         named = _list(item.get("type")) if isinstance(item, dict) else []
         if _ENTRY not in named:
             kinds.append(" ".join(shown(name) for name in named[:4]) or "a status without a type")
@@ -139,7 +139,7 @@ def _read(
         document = jws.payload
     else:
         document = strict_json(data)
-    credential = _credential(document)
+    credential = _credential(document, is_token=jws is not None)
     if "BitstringStatusListCredential" not in _list(credential.get("type")):
         raise NotChecked("what the badge names as its status list is none")
     issuer = _issuer(credential, document if jws is not None else {})
@@ -212,7 +212,7 @@ def _bits(credential: dict[str, Any]) -> _List:
     purposes = _list(subject.get("statusPurpose"))
     if not isinstance(encoded, str) or not purposes or not all(isinstance(purpose, str) for purpose in purposes):
         raise NotChecked("the status list has no encodedList, or no statusPurpose")
-    if subject.get("statusSize", 1) != 1:
+    if not _is_one(subject.get("statusSize", 1)):
         raise NotChecked("the status list has more than one bit an entry, which is not read")
     try:
         bits = decode_bitstring(encoded)
@@ -239,15 +239,32 @@ def _is_message(badge: Badge, entry: StatusEntry) -> bool:
         isinstance(item, dict)
         and item.get("statusListCredential") == entry.status_list_credential
         and item.get("statusPurpose") == entry.status_purpose
-        and item.get("statusSize", 1) != 1
-        for item in _list(_credential(badge.document).get("credentialStatus"))
+        and not _is_one(item.get("statusSize", 1))
+        for item in _entries(badge)
     )
 
 
-def _credential(document: dict[str, Any]) -> dict[str, Any]:
-    """The credential in a document: itself, or the `vc` claim of a token."""
-    claim = document.get("vc")
-    return claim if isinstance(claim, dict) else document
+def _credential(document: dict[str, Any], *, is_token: bool) -> dict[str, Any]:
+    """The credential that is signed: the document itself, or the `vc` claim of a token, and never a choice of two.
+
+    Raises NotChecked for a `vc` beside a credential, or where none belongs.
+    """
+    if "vc" not in document:
+        return document
+    claim = document["vc"]
+    if not is_token or not isinstance(claim, dict) or document.keys() & {"@context", "type", "credentialSubject"}:
+        raise NotChecked("the status list has a member `vc` where none belongs")
+    return claim
+
+
+def _entries(badge: Badge) -> list[Any]:
+    """The status entries of the credential that a badge is, as `ledger.badges` finds it: `vc` only in a token."""
+    claim = badge.document.get("vc") if badge.form == FORM_JWS else None
+    return _list((claim if isinstance(claim, dict) else badge.document).get("credentialStatus"))
+
+
+def _is_one(value: Any) -> bool:
+    return value == 1 and type(value) is int
 
 
 def _list(value: Any) -> list[Any]:

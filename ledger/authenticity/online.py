@@ -7,7 +7,8 @@
 A badge names these addresses, so whoever makes a badge chooses what is fetched. The guard is openvc's: https only, on
 port 443 or the one named; every address that the host's name has must be a public one, and the connection goes to
 the very address that was judged, so that a name cannot turn into another between the two; redirects are refused, not
-followed. At most 1 MiB, and MAX_FETCH_S in all, whatever the server does. Nothing of this happens unless whoever
+followed. What it takes for public and is not is refused beside (`is_refused`). At most 1 MiB, and MAX_FETCH_S in all,
+whatever the server does. Nothing of this happens unless whoever
 checks allows the network, and pins are asked first.
 
 What was fetched may be kept in a directory, a file for each address, replaced whole and used for `max_age_s`. Keys
@@ -20,6 +21,7 @@ What this module does not do: retry, follow links from document to document, or 
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 import os
 import re
@@ -49,10 +51,28 @@ DEFAULT_MAX_AGE_S: Final = 24 * 3600
 #: The most documents that are kept.
 MAX_KEPT: Final = 10_000
 
+#: Networks that Python 3.11 takes for global: 6to4 (RFC 7526), whose addresses hold an IPv4 address that may be private,
+#: and its relays; protocol assignments (RFC 6890; Oracle's metadata); documentation (RFC 9637); segment routing (RFC
+#: 9602); the host that Azure's machines ask. NAT64, Teredo, link-local addresses and the other clouds' hosts are not global by Python's own tables.
+_REFUSED: Final = tuple(
+    ipaddress.ip_network(network)
+    for network in ("2002::/16", "192.88.99.0/24", "192.0.0.0/24", "3fff::/20", "5f00::/16", "168.63.129.16/32")
+)
+
 _STATUS: Final = re.compile(r"unexpected status ([0-9]{3})")
 
 #: The body that an https address answers with status 200. Raises NotChecked, with the reason.
 Fetch = Callable[[str], bytes]
+
+
+def is_refused(ip_str: str) -> bool:
+    """Whether nothing is fetched from an IP address: what the library forbids, and `_REFUSED`; mapped ones too."""
+    from openvc.fetch import ip_is_forbidden
+
+    parsed = ipaddress.ip_address(ip_str)
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    return ip_is_forbidden(str(parsed)) or any(parsed in network for network in _REFUSED)
 
 
 def guarded_fetch(address: str) -> bytes:
@@ -60,10 +80,13 @@ def guarded_fetch(address: str) -> bytes:
     outcome: list[bytes | BaseException] = []
 
     def run() -> None:
-        from openvc.fetch import https_bytes_fetch
+        from openvc import fetch
 
+        # The library judges addresses by this name and takes no other rule; a second look at the host's addresses from
+        # here could see others than the connection goes to. The rule only becomes stricter.
+        fetch._ip_is_forbidden = is_refused
         try:
-            outcome.append(https_bytes_fetch(address))
+            outcome.append(fetch.https_bytes_fetch(address))
         except BaseException as error:
             outcome.append(error)
 

@@ -32,8 +32,8 @@ from ledger.authenticity.model import Invalid, NotChecked
 MAX_VALUES: Final = 10_000
 #: Addresses of contexts, in the document and in the credentials inside it.
 MAX_CONTEXTS: Final = 256
-#: Those of one `@context`, each once: what pyld takes in any case (more, if it has met some before), and keeps the results
-#: of. Every proof's options have the document's, so it bounds contexts times proofs.
+#: Those of one `@context`, each once: what pyld takes in any case (more, if it has met some before), and keeps the
+#: results of. Every proof's options have the document's, so it bounds contexts times proofs.
 MAX_CONTEXTS_IN_LIST: Final = 10
 #: Levels of nesting. The processor recurses, several frames a level.
 MAX_LEVELS: Final = 40

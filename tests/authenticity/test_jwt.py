@@ -67,6 +67,23 @@ def test_a_credential_under_vc_is_verified() -> None:
     assert find(token(payload, kid=SIGNER.method)).signature == "verified"
 
 
+@pytest.mark.parametrize("typ", ["at+jwt", "vp+jwt", "vp+ld+jwt", "dpop+jwt", "application/at+jwt", "sd-jwt", 7])
+def test_a_token_of_another_type_is_no_badge(typ: Any) -> None:
+    """An access token signed with the issuer's key, whatever its payload looks like."""
+    found = find(token(claims(), kid=SIGNER.method, typ=typ))
+    assert found.signature == "invalid"
+    assert "which is no badge's" in str(found.reason)
+
+
+@pytest.mark.parametrize("typ", ["JWT", "jwt", "vc+jwt", "vc+ld+jwt", "vc-ld+jwt", "application/vc+jwt"])
+def test_a_token_of_a_badges_type_is_verified(typ: str) -> None:
+    """In any case of letters, with the long name too."""
+    assert find(token(claims(), kid=SIGNER.method, typ=typ)).signature == "verified"
+    assert find(token(assertion(), RSA, "RS256", typ=typ), keys=pinned(KEY, key_document())).signature == (
+        "self-asserted" if typ.lower() == "jwt" else "invalid"
+    )
+
+
 def test_expiry_is_the_verdicts() -> None:
     """`exp` and `nbf` do not touch the signature, `sub` is not asked for."""
     assert find(token(claims(exp=1_700_000_000, nbf=1_690_000_000), kid=SIGNER.method)).signature == "verified"

@@ -213,6 +213,29 @@ def test_an_entry_of_several_bits_is_unknown() -> None:
     assert (found.state, found.reason) == ("unknown", "the badge's status has more than one bit, which is not read")
 
 
+def test_a_list_has_no_decoy_beside_it() -> None:
+    """`vc` is a token's claim: a document with one, or a token with two credentials, is no list."""
+    bit = listing(subject={"encodedList": encoded(INDEX)})
+    wrapped = {**badge(), "vc": listing()}
+    for answer in (
+        sign(wrapped, "eddsa-jcs-2022"),
+        sign({**bit, "vc": listing()}, "eddsa-jcs-2022"),
+        token({**bit, "iss": SIGNER.did, "vc": listing()}, kid=SIGNER.method),
+        token({**listing(), "iss": SIGNER.did, "vc": "x"}, kid=SIGNER.method),
+    ):
+        found = judge(answer)
+        assert (found.state, found.reason) == ("unknown", "the status list has a member `vc` where none belongs")
+
+
+def test_an_entry_of_several_bits_is_not_hidden_by_a_decoy() -> None:
+    """The size is that of the entry that is signed, and a size that is not the number one is not one."""
+    for size in (2, True, "1", 0):
+        made = sign(badge(credentialStatus=entry(statusSize=size), vc={"x": 1}), "eddsa-jcs-2022")
+        found = judge(sign(listing()), made)
+        assert (found.state, found.reason) == ("unknown", "the badge's status has more than one bit, which is not read")
+    assert "more than one bit" in str(judge(sign(listing(subject={"statusSize": True}), "eddsa-jcs-2022")).reason)
+
+
 def test_a_list_is_fetched_once_and_only_eight_are() -> None:
     """However many entries name it, and whatever a badge names."""
     entries = [entry(statusListCredential=f"{ADDRESS}{n // 2}") for n in range(20)]

@@ -296,7 +296,15 @@ def test_private_addresses_are_not_connected_to(listening: tuple[int, list[Any]]
 
 
 @pytest.mark.parametrize(
-    "ip", ["10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "224.0.0.1", "fe80::1", "fd00::1"]
+    "ip",
+    [
+        *("10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "224.0.0.1", "fe80::1", "fd00::1"),
+        # 6to4 of 10.0.0.1 and of a public address, its relays; NAT64, Teredo and mapped addresses of private ones.
+        *("2002:0a00:0001::1", "2002:5db8:d70e::1", "192.88.99.1", "64:ff9b::a00:1", "64:ff9b:1::1", "2001::1"),
+        *("::ffff:10.0.0.1", "::ffff:168.63.129.16", "::10.0.0.1", "3fff::1", "5f00::1", "fec0::1"),
+        # What clouds tell their machines at.
+        *("168.63.129.16", "100.100.100.200", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"),
+    ],
 )
 def test_names_of_private_addresses_are_not_connected_to(monkeypatch: pytest.MonkeyPatch, ip: str) -> None:
     """Nor a name that has a public and a private address."""
