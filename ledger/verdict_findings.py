@@ -39,7 +39,8 @@ IssuerBy = Literal["identifier", "signature", "host"]
 ANCHORED_VOUCHED: Final = "anchored, vouched by the operator"
 ANCHORED_AUDITED: Final = "anchored, audited"
 ANCHORED_WORD: Final = "anchored by the operator's word"
-ANCHORED_UNNAMED: Final = "anchored, the badge does not name its issuer"
+UNNAMED: Final = "the badge does not name its issuer"
+ANCHORED_UNNAMED: Final = f"anchored, {UNNAMED}"
 LISTS_NOT_ASKED: Final = "status lists of others were not asked"
 OTHER_STATUS: Final = "a status that is not understood"
 
@@ -225,7 +226,10 @@ def host_of(identifier: str) -> str | None:
 
 def qualifier(badge: Badge, proven: Proven, authenticity: Authenticity, lists: Lists) -> str | None:
     """What keeps a valid badge from being plain valid, None if nothing does: by whose word, then what was not asked."""
-    missing = [_word(badge, proven, authenticity)]
+    word = _word(proven, authenticity)
+    missing = [word]
+    if issuer_by(badge, proven, authenticity) is None:
+        missing.append(ANCHORED_UNNAMED if word is None else UNNAMED)
     if any(finding is None for _, finding in lists.others):
         missing.append(LISTS_NOT_ASKED)
     if badge.other_status or _set_otherwise(lists):
@@ -233,13 +237,13 @@ def qualifier(badge: Badge, proven: Proven, authenticity: Authenticity, lists: L
     return "; ".join(part for part in missing if part is not None) or None
 
 
-def _word(badge: Badge, proven: Proven, authenticity: Authenticity) -> str | None:
+def _word(proven: Proven, authenticity: Authenticity) -> str | None:
     if authenticity.signature != "verified":
         if proven.binding is None:
             return ANCHORED_AUDITED if proven.evaluation.audited_by else ANCHORED_WORD
         if proven.binding == BINDING_VOUCHED:
             return ANCHORED_VOUCHED
-    return None if issuer_by(badge, proven, authenticity) is not None else ANCHORED_UNNAMED
+    return None
 
 
 def notes_on_badge(badge: Badge, authenticity: Authenticity, lists: Lists, hosted: HostedState | None) -> list[str]:

@@ -245,6 +245,13 @@ def test_a_hosted_badge_without_an_issuer_is_tied_by_its_host(identifier: str | 
     )
 
 
+def test_a_word_and_a_missing_issuer_are_both_said() -> None:
+    """A hosted badge of another host under a vouched key: the operator's word does not hide that it names nobody."""
+    held = Case(badge(issuer=None), identifier="https://elsewhere.example/", binding=BINDING_VOUCHED)
+    verdict = held.decide()
+    assert (verdict.result, verdict.qualifier) == ("valid", f"{ANCHORED_VOUCHED}; the badge does not name its issuer")
+
+
 ELSEWHERE = "https://university.example"
 CLASS: dict[str, Any] = {"type": "BadgeClass", "name": "PhD"}
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from ledger.errors import InputError, LedgerError, NotFound, TooLarge
+from ledger.errors import BadgeElsewhere, InputError, LedgerError, NotFound, TooLarge
 
 if TYPE_CHECKING:
     from ledger.badges import Badge
@@ -236,4 +236,6 @@ def _named(error: LedgerError, path: Path) -> LedgerError:
     except TypeError:
         return error
     named.members.update(error.members)
+    if isinstance(named, BadgeElsewhere) and isinstance(error, BadgeElsewhere):
+        named.url = error.url
     return named

@@ -390,18 +390,21 @@ function tieOf({ receipt, badge, ownSignature, signer }) {
   return isFull && badge.host && badge.host === hostOf(keys.at(-1).identifier) ? "host" : null;
 }
 
-function wordOf({ ownSignature, binding, isAudited, tie }) {
+function wordOf({ ownSignature, binding, isAudited }) {
   if (ownSignature !== "verified") {
     if (binding === NOT_SHOWN) return isAudited ? "anchored, audited" : "anchored by the operator's word";
     if (binding === BINDINGS[3]) return "anchored, vouched by the operator";
   }
-  return tie ? null : "anchored, the badge does not name its issuer";
+  return null;
 }
 
 function qualifierOf({ badge, entries: { others }, ...trust }) {
   const isOther = others.some(({ state, purpose }) => state === "set" && !["revocation", "suspension"].includes(purpose));
+  const word = wordOf(trust);
+  const unnamed = "the badge does not name its issuer";
   return [
-    wordOf(trust),
+    word,
+    !trust.tie && (word ? unnamed : `anchored, ${unnamed}`),
     others.some(({ state }) => state === "not-asked") && "status lists of others were not asked",
     (badge.hasOtherStatus || isOther) && "a status that is not understood",
   ].filter(Boolean).join("; ");
