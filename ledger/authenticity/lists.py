@@ -65,11 +65,13 @@ def check_foreign_status(
     contexts: Contexts,
     now_s: int,
     own: Authenticity | None = None,
+    max_age_s: int | None = None,
 ) -> tuple[ListFinding, ...]:
     """What each of the badge's `entries` says, in their order.
 
     `fetch` gives the body at an address and raises NotChecked (`ledger.authenticity.online.guarded_fetch`); `own` is
-    what `check` found about the badge, if that is known already. Raises nothing for what badge or lists hold.
+    what `check` found about the badge, if that is known already; `max_age_s` is how long ago the `validFrom` of a list
+    that names no end may be, None for any time. Raises nothing for what badge or lists hold.
     """
     if not entries:
         return ()
@@ -83,7 +85,7 @@ def check_foreign_status(
             try:
                 if len(read) >= MAX_LISTS:
                     raise NotChecked(f"the badge names more than {MAX_LISTS} status lists")
-                read[address] = _read(badge, address, fetch(address), keys, contexts, now_s, own)
+                read[address] = _read(badge, address, fetch(address), keys, contexts, now_s, own, max_age_s)
             except NotChecked as reason:
                 read[address] = reason
             except MalformedBadge as error:
@@ -130,6 +132,7 @@ def _read(
     contexts: Contexts,
     now_s: int,
     own: Authenticity,
+    max_age_s: int | None,
 ) -> _List:
     """The list at an address. Raises NotChecked or MalformedBadge."""
     text = data.strip(b" \t\r\n")
@@ -148,7 +151,7 @@ def _read(
     else:
         signature = check_document(document, issuer, keys=keys, contexts=contexts, now_s=now_s)
     _require_authority(badge, address, issuer, signature, own, keys)
-    _require_in_date(credential, document if jws is not None else {}, now_s)
+    _require_in_date(credential, document if jws is not None else {}, now_s, max_age_s)
     return _bits(credential)
 
 
@@ -189,17 +192,24 @@ def _host_of(identifier: str) -> str | None:
     return parts.hostname if port in (None, 443) else f"{parts.hostname}:{port}"
 
 
-def _require_in_date(credential: dict[str, Any], claims: dict[str, Any], now_s: int) -> None:
+def _require_in_date(credential: dict[str, Any], claims: dict[str, Any], now_s: int, max_age_s: int | None) -> None:
     begins = [(credential, "validFrom"), (credential, "issuanceDate"), (claims, "nbf")]
     ends = [(credential, "validUntil"), (credential, "expirationDate"), (claims, "exp")]
-    for document, name in begins:
-        moment = parse_date_ms(document.get(name), name)
-        if moment is not None and moment > now_s * 1000:
-            raise NotChecked("the status list is not valid yet")
-    for document, name in ends:
-        moment = parse_date_ms(document.get(name), name)
-        if moment is not None and moment <= now_s * 1000:
-            raise NotChecked("the status list has expired")
+    from_ms = _dates(begins)
+    until_ms = _dates(ends)
+    if any(moment > now_s * 1000 for moment in from_ms):
+        raise NotChecked("the status list is not valid yet")
+    if any(moment <= now_s * 1000 for moment in until_ms):
+        raise NotChecked("the status list has expired")
+    # Without an end, its host may serve an old list for ever: `ttl` is for those who keep it, and bounds no replay.
+    if max_age_s is not None and not until_ms and max(from_ms, default=0) < (now_s - max_age_s) * 1000:
+        raise NotChecked("the status list names no end and is dated before what the limit of age allows, or not at all")
+
+
+def _dates(members: list[tuple[dict[str, Any], str]]) -> list[int]:
+    """Those that are there, Unix milliseconds. Raises MalformedBadge."""
+    found = [parse_date_ms(document.get(name), name) for document, name in members]
+    return [moment for moment in found if moment is not None]
 
 
 def _bits(credential: dict[str, Any]) -> _List:

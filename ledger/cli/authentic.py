@@ -96,9 +96,11 @@ class Authenticator:
 
         return check(badge, keys=self._keys, contexts=self._contexts, now_s=self._now_s)
 
-    def lists(self, badge: Badge, base: str, own: Authenticity) -> tuple[ListFinding, ...]:
+    def lists(
+        self, badge: Badge, base: str, own: Authenticity, max_age_s: int | None = None
+    ) -> tuple[ListFinding, ...]:
         """What status lists of others say of the badge; offline nothing, since they are not asked. `base`: where this
-        ledger's own are, without scheme; `own`: what `check` found."""
+        ledger's own are, without scheme; `own`: what `check` found; `max_age_s`: of a list that names no end."""
         from ledger.verdict_findings import foreign_entries
 
         entries = foreign_entries(badge, base)
@@ -107,7 +109,14 @@ class Authenticator:
         from ledger.authenticity.lists import check_foreign_status
 
         return check_foreign_status(
-            badge, entries, fetch=self._fetch_once, keys=self._keys, contexts=self._contexts, now_s=self._now_s, own=own
+            badge,
+            entries,
+            fetch=self._fetch_once,
+            keys=self._keys,
+            contexts=self._contexts,
+            now_s=self._now_s,
+            own=own,
+            max_age_s=max_age_s,
         )
 
     def hosted(self, badge: Badge) -> HostedState | None:

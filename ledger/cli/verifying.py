@@ -68,7 +68,8 @@ class Verifier:
         receipt = found if isinstance(found, Receipt) else found.receipt
         base = self._base(badge, receipt)
         own = self.authenticator.check(badge)
-        lists, hosted = self.authenticator.lists(badge, base, own), self.authenticator.hosted(badge)
+        lists = self.authenticator.lists(badge, base, own, self.max_age_s)
+        hosted = self.authenticator.hosted(badge)
         if not isinstance(found, Receipt):
             from ledger.verdict_dated import decide_dated
 

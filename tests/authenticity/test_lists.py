@@ -213,6 +213,31 @@ def test_an_entry_of_several_bits_is_unknown() -> None:
     assert (found.state, found.reason) == ("unknown", "the badge's status has more than one bit, which is not read")
 
 
+@pytest.mark.parametrize("subject", [{}, {"ttl": 1000}])
+def test_a_list_without_an_end_has_the_age_that_whoever_checks_allows(subject: Json) -> None:
+    """By its own date: its host may have served it for years. `ttl` is for caches; a list with an end has that."""
+    made = read(json.dumps(sign(badge(credentialStatus=entry()))).encode())
+
+    def state(max_age_s: int | None, **members: Any) -> str:
+        listed = sign(listing(subject=subject, **members), "eddsa-jcs-2022")
+        (found,) = check_foreign_status(
+            made,
+            made.status,
+            fetch=lambda _: json.dumps(listed).encode(),
+            keys=offline_keys(),
+            contexts=CONTEXTS,
+            now_s=NOW_S,
+            max_age_s=max_age_s,
+        )
+        return found.state
+
+    age_s = NOW_S - 1_704_067_200  # validFrom, 2024-01-01T00:00:00Z
+    assert state(None) == state(age_s) == "clear"
+    assert state(age_s - 1) == "unknown"
+    assert state(0, validUntil="2028-01-01T00:00:00Z") == "clear"
+    assert state(age_s, validFrom=None) == "unknown"
+
+
 def test_a_list_has_no_decoy_beside_it() -> None:
     """`vc` is a token's claim: a document with one, or a token with two credentials, is no list."""
     bit = listing(subject={"encodedList": encoded(INDEX)})
