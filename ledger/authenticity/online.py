@@ -53,7 +53,7 @@ MAX_KEPT: Final = 10_000
 
 #: Networks that Python 3.11 takes for global: 6to4 (RFC 7526), whose addresses hold an IPv4 one that may be private;
 #: its relays; protocol assignments (RFC 6890; Oracle's metadata); documentation (RFC 9637); segment routing (RFC 9602);
-#: the host that Azure's machines ask. NAT64, Teredo and the hosts of other clouds are not global by Python's own tables.
+#: the host that Azure's machines ask. NAT64, Teredo and the hosts of other clouds are not global by Python's tables.
 _REFUSED: Final = tuple(
     ipaddress.ip_network(network)
     for network in ("2002::/16", "192.88.99.0/24", "192.0.0.0/24", "3fff::/20", "5f00::/16", "168.63.129.16/32")
