@@ -39,7 +39,8 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 def verify(output: Output, badges: tuple[Path, ...], receipt_path: Path | None, **options: Any) -> int:
     """Check badges against their receipts, without any network: is each authentic, was it issued, by whom, and is it
     still valid? BADGE is a file, or a folder of them; several make a table. With --at: was it valid at that moment?
-    A dated receipt tells both; without --at, the present decides.
+    A dated receipt tells both; without --at, the present decides. What was revoked after the receipt's head
+    does not show, and --online does not ask the ledger: `badge-ledger refresh` brings receipts up to date.
 
     Exit status 0: valid. 1: not valid (revoked, suspended, expired, stale, not proven), or one of several is not. 2:
     unusable input.
