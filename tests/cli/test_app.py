@@ -6,7 +6,6 @@ import asyncio
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -48,17 +47,15 @@ class TestHelp:
         assert re.fullmatch(r"badge-ledger \d+\.\d+\.\d+\n", cli.ok("--version").out)
 
     def test_verify_starts_fast_and_loads_neither_client_nor_server(self) -> None:
-        """Less than 0.4 s for `verify --help`, the best of three runs; no aiohttp, no asyncpg."""
+        """What a start costs is what it imports: click, msgspec, and fewer than 60 modules beside those of click;
+        no client, no server, no cryptography."""
         code = (
-            "import sys; from ledger.cli.app import run; run(['verify', '--help']);"
-            "assert not {'aiohttp', 'asyncpg', 'asyncio'} & sys.modules.keys()"
+            "import sys, click; beside = set(sys.modules); from ledger.cli.app import run; run(['verify', '--help']);"
+            "loaded = sys.modules.keys() - beside; assert len(loaded) < 60, sorted(loaded);"
+            "assert not {'aiohttp', 'asyncpg', 'asyncio', 'nacl', 'structlog', 'pyld'} & sys.modules.keys()"
         )
-        times = []
-        for _ in range(3):
-            started = time.perf_counter()
-            subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-            times.append(time.perf_counter() - started)
-        assert min(times) < 0.4
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stderr
 
 
 class TestErrors:
