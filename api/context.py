@@ -42,7 +42,6 @@ T = TypeVar("T")
 class ServiceLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits of the HTTP service."""
 
-    max_events: int = 100_000
     max_concurrent_submissions: int = 2_000
     max_inflight_bytes: int = 256 * 1024 * 1024
     max_inline_receipts: int = 1_000

@@ -35,6 +35,7 @@ from ledger.entry import (
 from ledger.errors import InputError, LedgerError, MalformedEntry, NotIssued, Stale, VerificationError
 from ledger.policy import Policy
 from ledger.receipt import Receipt
+from ledger.text import printable
 from ledger.verdict_findings import Finding, HostedState, IssuerBy, Lists, Result, format_ms
 from ledger.verify import Proven, verify_receipt
 
@@ -174,7 +175,7 @@ class Verdict(msgspec.Struct, frozen=True):
             said = f"{answer.state.replace('-', ' ')}, {answer.address}, number {answer.index}"
             lines.append(f"list     {answer.purpose} {said}")
         lines += [f"note     {note}" for note in self.notes]
-        return [_printable(line) for line in lines]
+        return [printable(line) for line in lines]
 
     def _other_lines(self, then: Then) -> list[str]:
         """Of present and past, the one that was not asked about; and by which heads the past is known."""
@@ -318,10 +319,6 @@ def _shown_key(name: str | None) -> str | None:
     """The name of a key for people; that of a did:key says the same twice, did:key:X#X."""
     whole, _, fragment = (name or "").partition("#")
     return whole if fragment and whole == f"did:key:{fragment}" else name
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def unchecked(badge: Badge) -> Authenticity:
