@@ -182,6 +182,10 @@ def _convict_heads(evidence: Evidence, heads: list[Checkpoint], proof: list[byte
 
 
 def _convict_rollback(evidence: Evidence, smaller: Checkpoint, larger: Checkpoint, keys: Sequence[VerifierKey]) -> str:
+    if all(key.algorithm == ED25519 for key in keys):
+        raise InputError(
+            "a rollback is shown by the times that the log's ML-DSA-44 key signed; the policy names no such key of it"
+        )
     times = [own_times(note.encode(), keys) for note in evidence.heads]
     if not smaller.size < larger.size:
         raise NotConvicted("a rollback is shown by a smaller head and a larger one, in this order")

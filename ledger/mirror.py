@@ -116,6 +116,7 @@ class Mirror:
         try:
             note = await local.checkpoint()
         except NotFound:
+            self._check_empty()
             origin = self._keys[0].name if self._keys else ""
             return Checkpoint(origin, 0, Edge().root()), Edge()
         try:
@@ -165,6 +166,13 @@ class Mirror:
                     os.replace(path, target)
                 except OSError as error:
                     raise OperationError(f"{target}: {(error.strerror or str(error)).lower()}") from error
+
+    def _check_empty(self) -> None:
+        """A folder without a checkpoint is empty, but for what a file system or a first round cut off leaves in it."""
+        names = sorted(path.name for path in self._folder.iterdir()) if self._folder.is_dir() else []
+        for name in names:
+            if not name.startswith(".") and name not in ("tile", "lost+found"):
+                raise InputError(f"{self._folder} is no mirror, and holds {name!r}: give an empty folder, or a new one")
 
     def _unstage(self) -> None:
         shutil.rmtree(self._folder / STAGING, ignore_errors=True)

@@ -1,8 +1,11 @@
-"""A database that lost its tail, brought back from a mirror up to the guard's head.
+"""A database that lost its tail, brought back from a mirror up to the guard's head, or the mirror's if that is larger.
 
-    1  the guard says which head was released: size and root. It is never lowered; the database has to reach it
+    1  the guard says which head was released: size and root. It is never lowered; the database has to reach it. A
+       larger head of the mirror was released too, since the log signed it: the guard was put back with the database (a
+       snapshot of the whole machine), and the database has to reach that head
     2  the missing entries are read from the mirror, whole, before anything is written: with what the database has they
-       lead to the guard's root, so they are the very entries that were lost, whoever kept them
+       lead to that head's root, so they are the very entries that were lost, whoever kept them. A guard that was put
+       back is moved forward to the head then, so that no half of this is ever taken for the log
     3  one commit for each status_root, as the log had them, under all rules with every signature
     4  every slot list is closed: what was handed out since the backup is forgotten, and no slot is handed out twice
 
@@ -25,7 +28,7 @@ from ledger.cosignature import open_by_log
 from ledger.entry import StatusRoot
 from ledger.errors import ForkDetected, GuardMismatch, InputError, MalformedEntry, RuleViolation
 from ledger.evidence import own_times
-from ledger.guard import GuardHead
+from ledger.guard import GuardHead, swap_or_confirm
 from ledger.merkle import leaf_hashes
 from ledger.node import Node
 from ledger.publisher import HeadSigner
@@ -38,12 +41,16 @@ _DEPTH = 16
 
 
 class Restored(msgspec.Struct, frozen=True):
-    """What was done: the database ended at `before` and ends at `after`; `closed_lists` hand out no more slots."""
+    """What was done: the database ended at `before` and ends at `after`; `closed_lists` hand out no more slots.
+
+    `guard` is the size of the guard's head as it was found; where `after` is larger, the guard was moved forward to it.
+    """
 
     before: int
     after: int
     commits: int
     closed_lists: int
+    guard: int
 
 
 class _Piece(msgspec.Struct, frozen=True):
@@ -56,7 +63,8 @@ class _Piece(msgspec.Struct, frozen=True):
 async def restore_tail(
     node: Node, source: Source, *, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Restored:
-    """Append what the guard's head covers and the database lost. `node` is not started, and no service runs.
+    """Append what the larger of the guard's and the mirror's head covers and the database lost. `node` is not started,
+    and no service runs.
 
     Raises InputError for a mirror that does not reach the guard's head or holds other entries, ForkDetected for a
     database that contradicts the guard's head, GuardMismatch and OperationError for what belongs to another log; then
@@ -68,18 +76,25 @@ async def restore_tail(
     await _check_identity(node)
     if standing.size <= head.size:
         await _check_held(store, standing)
-        return Restored(head.size, head.size, 0, 0)
     note = await source.checkpoint()
-    checkpoint = _mirrored(source, note, node.signer, standing)
+    checkpoint, _ = open_by_log(note, node.signer.verifier_keys)
+    if head.size >= max(standing.size, checkpoint.size):
+        return Restored(head.size, head.size, 0, 0, standing.size)
+    _check_reaches(source, checkpoint, standing)
+    found, goal = standing, _goal(note, checkpoint, node.signer, standing)
     edge = await edge_at(store, head.size) if head.size else Edge()
     if edge.root() != head.root:
         raise ForkDetected("the stored tiles do not lead to the stored head: run `badge-ledger check`")
-    pieces = await _read(source, checkpoint.size, (head.size, standing.size), edge)
-    if edge.root() != standing.root:
+    pieces = await _read(source, checkpoint.size, (head.size, goal.size), edge)
+    if edge.root() != goal.root:
+        whose = "guard's" if goal == standing else "mirror's"
         raise InputError(
-            f"{source.name} does not lead from the database's {head.size} entries to the guard's head of "
-            f"{standing.size}: it is the mirror of another history, or damaged; nothing was written"
+            f"{source.name} does not lead from the database's {head.size} entries to the {whose} head of "
+            f"{goal.size}: it is the mirror of another history, or damaged; nothing was written"
         )
+    if goal != standing:
+        await swap_or_confirm(node.guard, standing, goal)
+        standing = goal
     closed = await store.close_slot_lists()
     commits = 0
     node.lookup.filled_to = await store.lookup_filled_to()
@@ -91,7 +106,7 @@ async def restore_tail(
     closed += await store.close_slot_lists()
     await _check_held(store, standing)
     await _publish(store, note, node.signer, standing)
-    return Restored(head.size, standing.size, commits, closed)
+    return Restored(head.size, standing.size, commits, closed, found.size)
 
 
 async def _check_identity(node: Node) -> None:
@@ -109,14 +124,20 @@ async def _check_held(store: Store, standing: GuardHead) -> None:
         raise ForkDetected(f"the database holds another history than the guard's head of {standing.size} entries")
 
 
-def _mirrored(source: Source, note: bytes, signer: HeadSigner, standing: GuardHead) -> Checkpoint:
-    checkpoint, _ = open_by_log(note, signer.verifier_keys)
+def _check_reaches(source: Source, checkpoint: Checkpoint, standing: GuardHead) -> None:
     if checkpoint.size < standing.size:
         raise InputError(
             f"{source.name} ends at {checkpoint.size} entries, the guard's head has {standing.size}: a newer mirror is "
             "needed; nothing was written"
         )
-    return checkpoint
+
+
+def _goal(note: bytes, checkpoint: Checkpoint, signer: HeadSigner, standing: GuardHead) -> GuardHead:
+    """The larger of the guard's and the mirror's head; of one that the log put no time to, the time is the guard's."""
+    if checkpoint.size <= standing.size:
+        return standing
+    times = own_times(note, signer.verifier_keys).values()
+    return GuardHead(checkpoint.size, checkpoint.root, max([standing.time_s, *times]))
 
 
 async def _publish(store: Store, note: bytes, signer: HeadSigner, standing: GuardHead) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ledger.checkpoint import Checkpoint
 from ledger.entry import decode
-from ledger.errors import LedgerError, MalformedEntry, ProofInvalid, SignatureInvalid
+from ledger.errors import InputError, LedgerError, MalformedEntry, ProofInvalid, SignatureInvalid
 from ledger.evidence import (
     Evidence,
     MalformedEvidence,
@@ -147,7 +147,7 @@ def test_a_rollback_needs_the_logs_own_times() -> None:
     small = HONEST.note(2, HONEST.time_s() + 10)
     evidence = heads_evidence("rollback", "", small, HONEST.note())
     assert verify_evidence(evidence, (), KEYS).rule == "rollback"
-    with pytest.raises(NotConvicted):
+    with pytest.raises(InputError, match="names no such key"):
         verify_evidence(evidence, (), KEYS[:1])
     with pytest.raises(NotConvicted):
         verify_evidence(heads_evidence("rollback", "", HONEST.note(2), HONEST.note()), (), KEYS)

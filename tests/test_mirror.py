@@ -126,6 +126,20 @@ async def test_a_folder_that_is_no_copy_of_this_log(tmp_path: Path) -> None:
         await mirror(tmp_path).update()
 
 
+async def test_a_folder_of_other_things(tmp_path: Path) -> None:
+    """Nothing is written among them; what a first round that was cut off, or a file system, leaves is no hindrance."""
+    Liar(demo_log()).publish(tmp_path / "log")
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "alice.json").write_text("{}")
+    with pytest.raises(InputError, match=r"is no mirror, and holds 'alice\.json'"):
+        await mirror(tmp_path).update()
+    assert [path.name for path in (tmp_path / "copy").iterdir()] == ["alice.json"]
+    (tmp_path / "copy" / "alice.json").unlink()
+    for name in ("tile", ".well-known", "lost+found"):
+        (tmp_path / "copy" / name).mkdir()
+    assert (await mirror(tmp_path).update()).checkpoint.size
+
+
 class Failing(FolderSource):
     """Fails at the bundle with this number, once."""
 

@@ -318,7 +318,10 @@ class Auditor:
                 continue
             return
         await self._convict_fork_between(head.note, small)
-        raise Mismatch(f"the head of {small.size} entries of {head.source.name} cannot be shown to be of this log")
+        raise Mismatch(
+            f"{head.source.name} shows a head of {small.size} entries, {known.size} are audited, and no source has the "
+            "tiles that show whether it is an older one of this log: give one with the whole log beside it"
+        )
 
     # What is wrong ----------------------------------------------------------------------------------------------------
 

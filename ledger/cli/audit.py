@@ -68,6 +68,9 @@ async def _run(output: Output, places: tuple[str, ...], policy: Policy, options:
     if len(origins) != 1:
         raise InputError(f"the policy names {len(origins)} logs; an audit is of one")
     (origin,) = origins
+    for identifier in options["notify"]:
+        if ":" not in identifier:
+            raise InputError(f"--notify {identifier}: an issuer's identifier is a DID or an address (https://...)")
     max_age: int | None = options["max_age"]
     async with contextlib.AsyncExitStack() as stack:
         sources = [await open_source(place, output.clock, stack) for place in places]

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 def restore_tail(output: Output, mirror: str, data: Path, database_url: str | None, guard: Path | None) -> None:
     """Refill a database that ends before the head that was released last, from a mirror (`badge-ledger mirror`).
 
-    For a service that refuses to start with "the database is behind the guard", when neither the old database nor a
-    replica can be had. Stop every node first. Nothing is written unless the mirror's entries lead exactly to the
-    guard's head. Keys and guard must be those of the log; the database may be an older backup, or empty.
+    For a service that refuses to start because the database ends before the guard's head, or before one that a witness
+    holds, when neither the old database nor a replica can be had. Stop every node first. Nothing is written unless the
+    mirror's entries lead exactly to the guard's head, or to a larger one that the log's own keys signed. Keys and guard
+    must be those of the log; the database may be an older backup, or empty.
 
     \b
     Example:
@@ -40,9 +41,15 @@ def restore_tail(output: Output, mirror: str, data: Path, database_url: str | No
         output.document(msgspec.structs.asdict(restored))
         return
     if restored.after == restored.before:
-        output.lines(f"nothing is missing: the database has {restored.after} entries, and the guard's head")
+        output.lines(f"nothing is missing: the database has {restored.after} entries, and the mirror no more")
         return
-    output.styled(f"restored {restored.after - restored.before} entries, up to the guard's head", "bold green")
+    count = restored.after - restored.before
+    goal = (
+        "the guard's head"
+        if restored.after == restored.guard
+        else "the mirror's head; the guard, put back too, now has it"
+    )
+    output.styled(f"restored {count} {'entry' if count == 1 else 'entries'}, up to {goal}", "bold green")
     output.fields(
         [
             ("entries", f"{restored.before} before, {restored.after} now"),

@@ -73,22 +73,25 @@ class WitnessState:
 
     @classmethod
     def open(cls, path: Path, *, create: bool = False) -> WitnessState:
-        """Open the file, or with `create` make a new one, mode 0600.
+        """Open the file, or with `create` make a new one, mode 0600; one that holds no head yet is as good as new.
 
-        Raises OperationError if there is none, or with `create` if there is one; if it cannot be read or made durable,
-        or is something else. DataDirectoryBusy if another process has it.
+        Raises OperationError if there is none, or with `create` if there is one with heads; if it cannot be read or
+        made durable, or is something else. DataDirectoryBusy if another process has it.
         """
         with _one_sentence(path):
-            if create:
+            if create and not path.exists():
                 _create(path)
             elif not path.exists():
                 raise OperationError(f"there is no witness state at {path}: an old key must not start without it")
             connection = _connect(path)
             try:
-                return cls(path, connection)
+                state = cls(path, connection)
+                if create and state.heads:
+                    raise OperationError(f"there is a witness state at {path} already: start without making a new one")
             except BaseException:
                 connection.close()
                 raise
+            return state
 
     async def swap(self, origin: str, expected: StandingHead | None, new: StandingHead) -> None:
         """Replace the head of a log; durable when it returns, and then in `heads`.

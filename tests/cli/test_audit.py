@@ -129,6 +129,7 @@ class TestAudit:
             ["log", "--policy", "liar.policy", "--listen", "127.0.0.1:0"],
             ["log", "--policy", "two.policy"],
             ["log", "--policy", "liar.policy", "--notify", ""],
+            ["log", "--policy", "liar.policy", "--notify", "acme"],
         ],
     )
     def test_unusable_input(self, arguments: list[str], cli: Cli, policy: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import pytest
 
 from ledger.auditor.source import FolderSource, HttpSource
 from ledger.client import LedgerClient
+from ledger.cosignature import open_by_log
 from ledger.errors import ForkDetected, GuardAhead, GuardMismatch, InputError, Unavailable
 from ledger.guard import GuardHead, SqliteGuard
 from ledger.mirror import Mirror
@@ -140,6 +144,63 @@ async def test_a_restore_that_broke_off_goes_on(
     assert befores == sorted(befores)
     await restore(world, mirror)
     await world.start()
+
+
+def copy_guard(world: World, copy: Path) -> None:
+    with (
+        contextlib.closing(sqlite3.connect(world.guard_path)) as guard,
+        contextlib.closing(sqlite3.connect(copy)) as to,
+    ):
+        guard.backup(to)
+
+
+def put_guard_back(world: World, copy: Path) -> None:
+    for name in ("-wal", "-shm"):
+        Path(f"{world.guard_path}{name}").unlink(missing_ok=True)
+    shutil.move(copy, world.guard_path)
+
+
+async def standing_head(world: World) -> GuardHead:
+    guard = await world.open_guard()
+    try:
+        return await guard.read()
+    finally:
+        await guard.close()
+
+
+async def test_database_and_guard_put_back_together(
+    world: World, service: Service, party: Party, databases: Databases, tmp_path: Path
+) -> None:
+    """A snapshot of the whole machine: only witnesses and mirrors know of the later heads. The mirror's is one that the
+    log signed, so the guard moves to it before the first entry is written: half a restore is not taken for the log."""
+    await service.client.submit(party.issues(3))
+    older = tmp_path / "older.db"
+    await world.stop(service)
+    copy_guard(world, older)
+    service = await world.start()
+    mirror = await lose_tail(world, service, party, databases, tmp_path / "mirror")
+    put_guard_back(world, older)
+    put_back = await standing_head(world)
+    bundle = tmp_path / "mirror" / "tile" / "entries" / "001"
+    whole = bundle.read_bytes()
+    bundle.write_bytes(whole[:-1] + bytes((whole[-1] ^ 1,)))
+    with pytest.raises(InputError, match="to the mirror's head"):
+        await restore(world, mirror)
+    assert await standing_head(world) == put_back
+    bundle.write_bytes(whole)
+    with pytest.raises(Unavailable):
+        await restore(world, Breaking(tmp_path / "mirror", 4))
+    with pytest.raises(GuardAhead):
+        await world.start()
+    restored = await restore(world, mirror)
+    standing = await standing_head(world)
+    note = await mirror.checkpoint()
+    checkpoint, _ = open_by_log(note, world.signer.verifier_keys)
+    assert put_back.size < restored.before < restored.after == standing.size == checkpoint.size
+    assert standing.root == checkpoint.root
+    service = await world.start()
+    assert await service.client.head_size() >= checkpoint.size
+    await service.client.submit(party.issues(2))
 
 
 async def test_what_is_not_the_lost_tail_is_not_written(
