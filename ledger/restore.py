@@ -85,13 +85,9 @@ async def restore_tail(
     edge = await edge_at(store, head.size) if head.size else Edge()
     if edge.root() != head.root:
         raise ForkDetected("the stored tiles do not lead to the stored head: run `badge-ledger check`")
-    pieces = await _read(source, checkpoint.size, (head.size, goal.size), edge)
-    if edge.root() != goal.root:
-        whose = "guard's" if goal == standing else "mirror's"
-        raise InputError(
-            f"{source.name} does not lead from the database's {head.size} entries to the {whose} head of "
-            f"{goal.size}: it is the mirror of another history, or damaged; nothing was written"
-        )
+    # A mirror that goes on beyond the guard's head has to come by it: else it is of a second history under our keys.
+    goals = {goal.size: ("mirror's", goal.root), standing.size: ("guard's", standing.root)}
+    pieces = await _read(source, checkpoint.size, (head.size, goal.size), edge, goals)
     if goal != standing:
         await swap_or_confirm(node.guard, standing, goal)
         standing = goal
@@ -153,14 +149,28 @@ async def _publish(store: Store, note: bytes, signer: HeadSigner, standing: Guar
             await session.publish(standing.size, standing.root, standing.time_s, note)
 
 
-async def _read(source: Source, size: int, span: tuple[int, int], edge: Edge) -> list[_Piece]:
-    """Extend the edge by the entries of `span` as the mirror of `size` has them."""
+async def _read(
+    source: Source, size: int, span: tuple[int, int], edge: Edge, goals: dict[int, tuple[str, bytes]]
+) -> list[_Piece]:
+    """Extend the edge by the entries of `span` as the mirror of `size` has them.
+
+    `goals`, by size: whose head it is, and its root. Raises InputError where the edge passes one with another root.
+    """
     start, end = span
     pieces = []
     async for tile, data, entries in _bundles(source, size, span):
         pieces.append(_Piece(tile, sha256(data).digest()))
         first = tile.index * TILE_WIDTH
-        edge.extend(leaf_hashes(entries[max(0, start - first) : end - first]))
+        last = min(end, first + len(entries))
+        stops = sorted({last} | {goal for goal in goals if edge.size < goal < last})
+        for stop in stops:
+            edge.extend(leaf_hashes(entries[edge.size - first : stop - first]))
+            whose, root = goals.get(stop, ("", b""))
+            if whose and edge.root() != root:
+                raise InputError(
+                    f"{source.name} does not lead from the database's {start} entries to the {whose} head of {stop}: "
+                    "it is the mirror of another history, or damaged; nothing was written"
+                )
     return pieces
 
 

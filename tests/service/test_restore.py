@@ -203,6 +203,43 @@ async def test_database_and_guard_put_back_together(
     await service.client.submit(party.issues(2))
 
 
+class PinnedGuard:
+    """A world's guard with another head in it, that nobody may move."""
+
+    def __init__(self, guard: SqliteGuard, head: GuardHead) -> None:
+        self._guard = guard
+        self._head = head
+        self.identity = guard.identity
+
+    async def read(self) -> GuardHead:
+        return self._head
+
+    async def swap(self, expected: GuardHead, new: GuardHead) -> None:
+        raise AssertionError("the guard was moved")
+
+    async def close(self) -> None:
+        await self._guard.close()
+
+
+async def test_a_mirror_that_passes_the_guard_by(
+    world: World, service: Service, party: Party, databases: Databases, tmp_path: Path
+) -> None:
+    """It goes on beyond the guard's head and our keys signed it, but does not come by that head: a second history."""
+    mirror = await lose_tail(world, service, party, databases, tmp_path / "mirror")
+    node = await world.make_node()
+    size = (await node.store.head()).size
+    await _close(node)
+    for between in (size + 1, size + 300):
+        guard = PinnedGuard(await world.open_guard(), GuardHead(between, seed("a second history"), 1))
+        with pytest.raises(InputError, match=f"to the guard's head of {between}"):
+            await restore(world, mirror, guard=guard)
+    node = await world.make_node()
+    assert (await node.store.head()).size == size
+    await _close(node)
+    await restore(world, mirror)
+    await world.start()
+
+
 async def test_what_is_not_the_lost_tail_is_not_written(
     world: World, service: Service, party: Party, databases: Databases, tmp_path: Path
 ) -> None:
